@@ -6,7 +6,7 @@ import { MeshError } from '../../api/errors.ts';
 
 export interface DaemonSpec {
   readonly name: string;
-  /** Network namespace, or null for this one. */
+  /** Network namespace, or null for this one. Entered by nsenter: `ip netns exec` would hide cgroups and bpffs behind a fresh /sys. */
   readonly netns: string | null;
   readonly argv: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -32,7 +32,7 @@ export class Processes {
   start(spec: DaemonSpec): number {
     if (this.#running.has(spec.name)) throw new MeshError('already-exists', `${spec.name} is already running`);
     const log = openSync(join(this.#logDir, `${spec.name}.log`), 'a');
-    const argv = spec.netns === null ? spec.argv : ['ip', 'netns', 'exec', spec.netns, ...spec.argv];
+    const argv = spec.netns === null ? spec.argv : ['nsenter', `--net=/run/netns/${spec.netns}`, '--', ...spec.argv];
     const [command = '', ...args] = argv;
     const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, ...spec.env }, detached: true });
     closeSync(log);
