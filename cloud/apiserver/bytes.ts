@@ -1,0 +1,70 @@
+/**
+ * Objects as bytes. A stored object begins `{"apiVersion":..,"kind":..,"metadata":{` and has no resourceVersion: that is the revision of its
+ * key, put in behind this fixed head when it is served, so that lists and watches forward stored bytes without parsing them.
+ */
+import type { Json, JsonObject } from '../../api/definition.ts';
+import type { ResourceId } from '../../api/client.ts';
+import { apiVersionOf } from '../../api/resources.ts';
+
+const heads = new Map<ResourceId, { readonly head: Buffer; readonly length: number }>();
+
+function headOf(resource: ResourceId): { readonly head: Buffer; readonly length: number } {
+  let known = heads.get(resource);
+  if (known === undefined) {
+    const head = Buffer.from(`{"apiVersion":"${apiVersionOf(resource)}","kind":"${resource.kind}","metadata":{`);
+    known = { head, length: head.length };
+    heads.set(resource, known);
+  }
+  return known;
+}
+
+/** The bytes to store: fixed key order at the head, no resourceVersion, no managedFields (nobody here owns fields). */
+export function encode(resource: ResourceId, object: JsonObject): Buffer {
+  const { resourceVersion: _, managedFields: __, selfLink: ___, ...metadata } = object['metadata'] as JsonObject;
+  const { apiVersion: _a, kind: _k, metadata: _m, ...rest } = object;
+  return Buffer.from(JSON.stringify({ apiVersion: apiVersionOf(resource), kind: resource.kind, metadata, ...rest }));
+}
+
+/** Two pieces: everything of a served object up to and including the resourceVersion, and the rest. */
+export function served(resource: ResourceId, bytes: Uint8Array, revision: number): Buffer {
+  const { head, length } = headOf(resource);
+  return Buffer.concat([head, Buffer.from(`"resourceVersion":"${revision}",`), bytes.subarray(length)]);
+}
+
+const parsed = new WeakMap<Uint8Array, JsonObject>();
+
+/** Parses stored bytes; watchers of one event share the result, so it must not be changed. */
+export function peek(bytes: Uint8Array): JsonObject {
+  let object = parsed.get(bytes);
+  if (object === undefined) {
+    object = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as JsonObject;
+    parsed.set(bytes, object);
+  }
+  return object;
+}
+
+/** Parses stored bytes into an object of the caller's own. */
+export function decode(bytes: Uint8Array, revision: number): JsonObject {
+  const object = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as JsonObject;
+  (object['metadata'] as JsonObject)['resourceVersion'] = String(revision);
+  return object;
+}
+
+export function metaOf(object: JsonObject): JsonObject {
+  const meta = object['metadata'];
+  if (meta === undefined || meta === null || typeof meta !== 'object' || Array.isArray(meta)) {
+    const made: JsonObject = {};
+    object['metadata'] = made;
+    return made;
+  }
+  return meta;
+}
+
+export function at(object: Json | undefined, path: string): Json | undefined {
+  let value: Json | undefined = object;
+  for (const part of path.split('.')) {
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) return undefined;
+    value = value[part];
+  }
+  return value;
+}
