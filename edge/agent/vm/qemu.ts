@@ -1,0 +1,47 @@
+/** The QEMU command line: one machine shape for templates, cold starts and restores, since a saved state fits only the shape it came from. */
+export type Accel = 'kvm' | 'tcg';
+
+export interface MachineOptions {
+  readonly qemu: string;
+  readonly accel: Accel;
+  readonly memoryMiB: number;
+  readonly cpus: number;
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly tap: string;
+  readonly qmpSocket: string;
+  readonly channelSocket: string;
+  readonly consoleLog: string;
+  /** A saved state to begin from; null = boot the kernel. */
+  readonly incoming: string | null;
+}
+
+/** A guest calibrates its clock against timers that emulation may starve; telling it the frequency removes a random hang at boot. */
+const APPEND = 'console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz=2600000 mitigations=off nokaslr cryptomgr.notests no_timer_check';
+
+/** QEMU's own placeholder address; the guest sets the endpoint's when it is told, so that a template serves every pod. */
+export const TEMPLATE_MAC = '02:00:00:00:00:01';
+
+export function qemuArgs(o: MachineOptions): readonly string[] {
+  return [
+    o.qemu,
+    '-accel', o.accel === 'tcg' ? 'tcg,tb-size=32' : 'kvm',
+    '-M', 'q35,usb=off,smbus=off,sata=off,vmport=off,graphics=off',
+    '-cpu', o.accel === 'tcg' ? 'max' : 'host',
+    '-m', String(o.memoryMiB),
+    '-smp', String(o.cpus),
+    '-nodefaults', '-no-user-config', '-display', 'none',
+    '-chardev', `file,id=console,path=${o.consoleLog},append=on`,
+    '-serial', 'chardev:console',
+    '-qmp', `unix:${o.qmpSocket},server=on,wait=off`,
+    '-netdev', `tap,id=n0,ifname=${o.tap},script=no,downscript=no,vhost=off`,
+    '-device', `virtio-net-pci,netdev=n0,mac=${TEMPLATE_MAC},romfile=`,
+    '-device', 'virtio-serial-pci',
+    '-chardev', `socket,id=chan,path=${o.channelSocket},server=on,wait=off`,
+    '-device', 'virtserialport,chardev=chan,name=io.proxima.agent',
+    '-kernel', o.kernel,
+    '-initrd', o.initrd,
+    '-append', APPEND,
+    ...(o.incoming === null ? [] : ['-incoming', `exec:cat ${o.incoming}`]),
+  ];
+}
