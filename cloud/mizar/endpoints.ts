@@ -53,28 +53,30 @@ function wantsEndpoint(pod: Pod): boolean {
 function allocate(pod: Pod, view: View, claims: ClaimTable): EndpointDecision {
   const no = (reason: ProblemReason, message: string): EndpointDecision => ({ steps: [], problem: { reason, message } });
   const tenant = tenantOf(pod);
-  const name = pod.spec.vpc ?? 'default';
-  const vpc = view.vpcs.get(`${tenant}/${name}`);
+  const vpcName = pod.spec.vpc ?? 'default';
+  const vpc = view.vpcs.get(`${tenant}/${vpcName}`);
   if (vpc === undefined) {
     // Pods of the system itself live on the substrate unless they ask for a VPC.
     if (pod.spec.vpc === undefined && tenant === SYSTEM.tenant) return { steps: [], problem: null };
-    return no('NoVpc', pod.spec.vpc === undefined ? `spec.vpc is absent and tenant ${tenant} has no VPC named default` : `spec.vpc: tenant ${tenant} has no VPC "${name}"`);
+    return no('NoVpc', pod.spec.vpc === undefined ? `spec.vpc is absent and tenant ${tenant} has no VPC named default` : `spec.vpc: tenant ${tenant} has no VPC "${vpcName}"`);
   }
   const vni = vniOf(vpc);
-  if (vni === null) return no('VpcNotReady', `VPC "${name}" is not provisioned: ${vpc.status?.message ?? 'it has no VNI yet'}`);
+  if (vni === null) return no('VpcNotReady', `VPC "${vpcName}" is not provisioned: ${vpc.status?.message ?? 'it has no VNI yet'}`);
   const site = siteOfNode(pod.spec.nodeName ?? '', view);
   if (site === null) return no('NoSite', `node ${pod.spec.nodeName} names no site: it has neither the label mesh.proxima.io/site nor a droplet`);
-  const subnets = (view.subnetsByVpc.get(`${tenant}/${name}`) ?? []).filter((s) => s.spec.site === site && s.spec.virtual !== true);
-  if (subnets.length === 0) return no('NoSubnet', `VPC "${name}" has no subnet in site "${site}"`);
+  const subnets = (view.subnetsByVpc.get(`${tenant}/${vpcName}`) ?? []).filter((s) => s.spec.site === site && s.spec.virtual !== true);
+  if (subnets.length === 0) return no('NoSubnet', `VPC "${vpcName}" has no subnet in site "${site}"`);
   const holder = holderOf(pod);
   const held = claims.heldBy(holder).flatMap((claim) => heldIn(claim, vni, subnets));
   for (const subnet of subnets) {
     const address = held[0]?.address ?? freeAddress(subnet, vni, pod, view, claims);
     if (address === null) continue;
     const home = held[0]?.subnet ?? subnet;
-    return { steps: [{ kind: 'claim', name: addressClaim(vni, address), holder }, { kind: 'create', resource: Resources.Endpoint, object: endpointOf(pod, home, vni, address) }], problem: null };
+    const name = addressClaim(vni, address);
+    const claim: Step[] = claims.holderOf(name) === holder ? [] : [{ kind: 'claim', name, holder }];
+    return { steps: [...claim, { kind: 'create', resource: Resources.Endpoint, object: endpointOf(pod, home, vni, address) }], problem: null };
   }
-  return no('SubnetFull', `no address is left in ${subnets.map((s) => `${s.metadata.name} (${s.spec.cidr})`).join(', ')} of VPC "${name}"`);
+  return no('SubnetFull', `no address is left in ${subnets.map((s) => `${s.metadata.name} (${s.spec.cidr})`).join(', ')} of VPC "${vpcName}"`);
 }
 
 /** Endpoints count besides claims: a region that was restored from a manifest may have some without. */
