@@ -5,7 +5,7 @@ import { MeshError, isMeshError } from '../../api/errors.ts';
 import type { Container, Pod } from '../../api/kinds/core.ts';
 import { cgroupParent, removeCgroups } from './containerd.ts';
 import type { ContainerConfig, Cri, CriContainerStatus, SandboxConfig } from './cri.ts';
-import { bytesOf, milliCpu, uidOf, type ObservedContainer, type ObservedSandbox } from './model.ts';
+import { bytesOf, isInVpc, milliCpu, uidOf, type ObservedContainer, type ObservedSandbox } from './model.ts';
 
 export const POD_UID_LABEL = 'io.kubernetes.pod.uid';
 const CONTAINER_LABEL = 'io.kubernetes.container.name';
@@ -157,7 +157,7 @@ export class Containers {
 
 /** A pod of no VPC runs in the node's own network. */
 function networkOf(pod: Pod): 'POD' | 'NODE' {
-  return pod.spec.vpc === undefined ? 'NODE' : 'POD';
+  return isInVpc(pod) ? 'POD' : 'NODE';
 }
 
 function containerOf(sandboxId: string, s: CriContainerStatus): ObservedContainer {

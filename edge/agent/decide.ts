@@ -4,7 +4,7 @@
  */
 import type { Pod } from '../../api/kinds/core.ts';
 import { startableAt } from './backoff.ts';
-import type { Observed, ObservedContainer, PodRecord, Step } from './model.ts';
+import { isInVpc, type Observed, type ObservedContainer, type PodRecord, type Step } from './model.ts';
 
 export interface Decision {
   readonly steps: readonly Step[];
@@ -19,7 +19,7 @@ export function decide(record: PodRecord, seen: Observed, now: number): Decision
   const { pod } = record;
   if (record.gone || pod.metadata.deletionTimestamp !== undefined) return end(record, seen);
   if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return nothing;
-  if (pod.spec.vpc !== undefined && record.address === null) return nothing; // the network plane has not given it an endpoint yet
+  if (isInVpc(pod) && record.address === null) return nothing; // the network plane has not given it an endpoint yet
   return pod.spec.virtualMachine === undefined ? runContainers(record, seen, now) : runVm(record, seen, now);
 }
 

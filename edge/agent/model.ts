@@ -23,6 +23,8 @@ export interface Crash {
 export interface PodRecord {
   readonly pod: Pod;
   readonly address: PodAddress | null;
+  /** The network plane has said that packets reach the address. Ready waits for it. */
+  readonly provisioned: boolean;
   /** The API no longer has it: end it, and tell nobody. */
   readonly gone: boolean;
   /** Starts so far per container (the VM counts as one), the next start's attempt number. */
@@ -105,4 +107,10 @@ const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9,
 export function bytesOf(quantity: string | undefined): number {
   const match = /^([0-9.]+)([kMGT]i?|)$/.exec(quantity ?? '');
   return match === null ? 0 : Math.round(Number(match[1]) * (UNITS[match[2] ?? ''] ?? 1));
+}
+
+/** Every tenant's pod is in a VPC (its own `default` where it names none); the system's pods are in the node's network unless they name one. */
+export function isInVpc(pod: Pod): boolean {
+  const { hostNetwork } = pod.spec as { readonly hostNetwork?: boolean };
+  return hostNetwork !== true && (pod.spec.vpc !== undefined || (pod.metadata.tenant ?? 'system') !== 'system');
 }

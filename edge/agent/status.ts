@@ -1,7 +1,10 @@
 /** (desired, observed, now) -> the pod's status as the API shall show it. Pure; times of unchanged conditions are kept. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Condition } from '../../api/object.ts';
 import type { Pod, PodStatus, VirtualMachine } from '../../api/kinds/core.ts';
-import type { Observed, ObservedContainer, PodRecord } from './model.ts';
+import { isInVpc, type Observed, type ObservedContainer, type PodRecord } from './model.ts';
+
+const OURS: ReadonlySet<string> = new Set(['PodScheduled', 'Initialized', 'ContainersReady', 'Ready']);
 
 type ContainerStatuses = NonNullable<PodStatus['containerStatuses']>;
 
@@ -17,22 +20,24 @@ export function podStatus(record: PodRecord, seen: Observed, context: StatusCont
   const body = pod.spec.virtualMachine === undefined ? ofContainers(record, seen) : ofVm(record, pod.spec.virtualMachine, seen);
   const settled = before?.phase === 'Succeeded' || before?.phase === 'Failed';
   const phase = settled ? before.phase : body.phase;
-  const ready = body.ready && !settled && pod.metadata.deletionTimestamp === undefined;
-  const waiting = pod.spec.vpc !== undefined && record.address === null;
-  const why = waiting ? { reason: 'WaitingForEndpoint', message: `no Provisioned endpoint in VPC ${pod.spec.vpc} yet` } : seen.trouble;
+  const inVpc = isInVpc(pod);
+  const ready = body.ready && !settled && (!inVpc || record.provisioned) && pod.metadata.deletionTimestamp === undefined;
+  const waiting = inVpc && (record.address === null || !record.provisioned);
+  const why = waiting ? { reason: 'WaitingForEndpoint', message: `${record.address === null ? 'no endpoint' : 'the endpoint is not provisioned'} in VPC ${pod.spec.vpc ?? 'default'} yet` } : seen.trouble;
   const condition = (type: string, value: boolean, reason?: string): Condition => {
     const status = value ? 'True' : 'False';
     const old = before?.conditions?.find((c) => c.type === type);
     return { type, status, ...(value || reason === undefined ? {} : { reason }), lastTransitionTime: old?.status === status && old.lastTransitionTime !== undefined ? old.lastTransitionTime : iso };
   };
-  const podIp = pod.spec.vpc === undefined ? context.hostIp : record.address?.address;
+  const podIp = !inVpc ? context.hostIp : record.address?.address;
   return {
     phase: phase ?? 'Pending',
     hostIP: context.hostIp,
-    ...(podIp === undefined || (!body.started && pod.spec.vpc === undefined) ? {} : { podIP: podIp }),
+    ...(podIp === undefined || (!body.started && !inVpc) ? {} : { podIP: podIp }),
     startTime: before?.startTime ?? iso,
     ...(ready || why === null ? {} : { reason: why.reason, message: why.message }),
-    conditions: [condition('PodScheduled', true), condition('Initialized', true), condition('ContainersReady', ready, 'NotReady'), condition('Ready', ready, why?.reason ?? 'NotReady')],
+    // Conditions that others set (readiness gates, the network plane) stay.
+    conditions: [condition('PodScheduled', true), condition('Initialized', true), condition('ContainersReady', ready, 'NotReady'), condition('Ready', ready, why?.reason ?? 'NotReady'), ...(before?.conditions ?? []).filter((c) => !OURS.has(c.type))],
     ...(body.containerStatuses === undefined ? {} : { containerStatuses: body.containerStatuses }),
     ...(body.virtualMachineStatus === undefined ? {} : { virtualMachineStatus: body.virtualMachineStatus }),
   };
@@ -96,7 +101,9 @@ function ofVm(record: PodRecord, spec: VirtualMachine, seen: Observed): Body {
   return { phase, ready, started: seen.vm !== null, virtualMachineStatus: { name: spec.name, state: VM_STATES[power], powerState: seen.vm === null ? 'nostate' : power, ready, restartCount: restarts } };
 }
 
-/** Whether the API needs to hear of it: everything but times that only say "again". */
-export function sameStatus(a: PodStatus | undefined, b: PodStatus): boolean {
-  return a !== undefined && JSON.stringify(a) === JSON.stringify(b);
+/** Whether the API knows it already: what it keeps beside our fields does not count. */
+export function sameStatus(told: PodStatus | undefined, ours: PodStatus): boolean {
+  if (told === undefined) return false;
+  const keys = [...new Set([...Object.keys(ours), 'reason', 'message'])] as (keyof PodStatus)[];
+  return keys.every((k) => isDeepStrictEqual(told[k], ours[k]));
 }

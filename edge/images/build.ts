@@ -89,7 +89,9 @@ async function buildVm(dir: string, busybox: Buffer, applets: readonly string[],
   const work = mkdtempSync(join(dir, '.work-'));
   try {
     options.onProgress?.(`VM image ${VM_IMAGE}: fetching ${kernel}`);
-    await run('apt-get', ['download', '-q', kernel], { cwd: work, timeoutMs: 300_000 });
+    await run('apt-get', ['download', '-q', '-o', 'APT::Sandbox::User=root', kernel], { cwd: work, timeoutMs: 300_000 }).catch((cause: unknown) => {
+      throw new MeshError('unavailable', `cannot fetch ${kernel}: ${(cause as Error).message}`, { cause, next: 'check the network and /etc/apt/sources.list; behind a proxy set https_proxy and http_proxy' });
+    });
     const deb = readdirSync(work).find((f) => f.endsWith('.deb')) ?? '';
     await run('dpkg-deb', ['-x', join(work, deb), join(work, 'root')]);
     options.onProgress?.(`VM image ${VM_IMAGE}: unpacking the kernel`);

@@ -1,0 +1,78 @@
+/**
+ * Desired pods on disk, one file each: what the node comes back to after a reboot with no cloud in sight. A record is written (and
+ * flushed, with its folder) before anything is done about it.
+ */
+import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Pod } from '../../api/kinds/core.ts';
+import type { Logger } from '../../base/log.ts';
+import { writeDurably } from '../../certs/files.ts';
+import { uidOf, type PodRecord } from './model.ts';
+
+export class Records {
+  readonly #dir: string;
+  readonly #log: Logger;
+  readonly #records = new Map<string, PodRecord>();
+
+  constructor(dir: string, log: Logger) {
+    this.#dir = dir;
+    this.#log = log;
+  }
+
+  load(): void {
+    mkdirSync(this.#dir, { recursive: true });
+    for (const file of readdirSync(this.#dir)) {
+      if (!file.endsWith('.json')) continue;
+      try {
+        const record = JSON.parse(readFileSync(join(this.#dir, file), 'utf8')) as PodRecord;
+        this.#records.set(uidOf(record.pod), record);
+      } catch (error) {
+        this.#log.error('a pod record cannot be read; the pod waits for the API', { file, err: error });
+      }
+    }
+  }
+
+  get(uid: string): PodRecord | undefined {
+    return this.#records.get(uid);
+  }
+
+  all(): readonly PodRecord[] {
+    return [...this.#records.values()];
+  }
+
+  /** The pod as the API has it now. Its newest status stays ours until the API has taken it. */
+  desire(pod: Pod): boolean {
+    const uid = uidOf(pod);
+    const old = this.#records.get(uid);
+    if (old !== undefined && sameDesire(old.pod, pod) && !old.gone) {
+      this.#records.set(uid, { ...old, pod });
+      return false;
+    }
+    this.#write(uid, { ...(old ?? { address: null, provisioned: false, starts: {}, crashes: {} }), pod, gone: false });
+    return true;
+  }
+
+  change(uid: string, change: Partial<PodRecord>): void {
+    const old = this.#records.get(uid);
+    if (old !== undefined) this.#write(uid, { ...old, ...change });
+  }
+
+  forget(uid: string): void {
+    this.#records.delete(uid);
+    rmSync(this.#file(uid), { force: true });
+  }
+
+  #write(uid: string, record: PodRecord): void {
+    this.#records.set(uid, record);
+    writeDurably(this.#file(uid), JSON.stringify(record), 0o600);
+  }
+
+  #file(uid: string): string {
+    return join(this.#dir, `${uid.replaceAll(/[^A-Za-z0-9.-]/g, '_')}.json`);
+  }
+}
+
+/** Whether two versions of a pod ask for the same; statuses are not asked for. */
+function sameDesire(a: Pod, b: Pod): boolean {
+  return a.metadata.deletionTimestamp === b.metadata.deletionTimestamp && a.metadata.deletionGracePeriodSeconds === b.metadata.deletionGracePeriodSeconds && JSON.stringify(a.spec) === JSON.stringify(b.spec);
+}
