@@ -1,0 +1,291 @@
+/**
+ * The Kubernetes-style API server as a library. A region and the global plane each make one with their own store and list of kinds:
+ * HTTPS (or HTTP without `tls`) for everybody else, `localClient` for the code in the same process.
+ */
+import type { IncomingMessage, Server } from 'node:http';
+import { Server as TlsServer, type TLSSocket } from 'node:tls';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { Registry as Metrics, Histogram } from 'prom-client';
+import type { Client, ResourceId } from '../../api/client.ts';
+import { DEFAULT_LIMITS } from '../../api/decode.ts';
+import type { KindDefinition } from '../../api/definition.ts';
+import { isMeshError, MeshError } from '../../api/errors.ts';
+import { Resources } from '../../api/resources.ts';
+import { systemClock, type Clock } from '../../base/clock.ts';
+import type { Service } from '../../base/lifecycle.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Store } from '../store/port.ts';
+import { mediaType } from './body.ts';
+import { Discovery } from './discovery.ts';
+import { type Identity, identityOfCertificate, masterIdentity, SYSTEM_TENANT, type StaticToken, tokenAuthenticator } from './identity.ts';
+import { LocalClient } from './local-client.ts';
+import type { PodLogs } from './pod-logs.ts';
+import { Purge } from './purge.ts';
+import { Registry } from './registry.ts';
+import { type ApiPath, parsePath, Query } from './request.ts';
+import { handleResource, type Answer, type HandlerDeps } from './resource-handler.ts';
+import { answerReview, isReview } from './reviews.ts';
+import { statusOf } from './status.ts';
+
+export interface TlsMaterial {
+  /** PEM. */
+  readonly key: string;
+  readonly cert: string;
+  /** PEM bundle that client certificates must chain to. */
+  readonly ca: string;
+}
+
+export interface ApiServerOptions {
+  readonly store: Store;
+  readonly kinds: readonly KindDefinition[];
+  readonly listen: { readonly host: string; readonly port: number };
+  /** null = plain HTTP, for tests and for a loopback behind something else. */
+  readonly tls: TlsMaterial | null;
+  readonly auth: {
+    readonly tokens?: readonly StaticToken[];
+    /** Serial numbers (lower-case hex) of client certificates that are no longer believed; asked on every request. */
+    readonly isRevoked?: (serial: string) => boolean;
+  };
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly podLogs?: PodLogs;
+  /** Namespaces of the tenant `system` that are there from the start. @default ['default', 'kube-system', 'kube-node-lease'] */
+  readonly systemNamespaces?: readonly string[];
+}
+
+export interface ApiServer extends Service {
+  /** Known after start; `https://127.0.0.1:6443`. */
+  readonly url: string;
+  readonly port: number;
+  localClient(who?: Identity): Client;
+  /** New certificates for connections from now on; open ones stay. */
+  setTls(tls: TlsMaterial): void;
+}
+
+export function createApiServer(options: ApiServerOptions): ApiServer {
+  return new HttpApiServer(options);
+}
+
+interface Known {
+  readonly who: Identity;
+  readonly serial: string;
+}
+
+class HttpApiServer implements ApiServer {
+  readonly name = 'api server';
+  readonly #o: ApiServerOptions;
+  readonly #registry: Registry;
+  readonly #byId: ReadonlyMap<string, KindDefinition>;
+  readonly #discovery: Discovery;
+  readonly #purge: Purge;
+  readonly #app: FastifyInstance;
+  readonly #deps: HandlerDeps;
+  readonly #tokens: (token: string) => Identity | null;
+  readonly #stopping = new AbortController();
+  readonly #connections = new WeakMap<object, Known | null>();
+  readonly #metrics = new Metrics();
+  readonly #latency: Histogram;
+  #url = '';
+  #port = 0;
+  #isReady = false;
+
+  constructor(options: ApiServerOptions) {
+    this.#o = options;
+    const clock = options.clock ?? systemClock;
+    this.#registry = new Registry({ store: options.store, clock });
+    this.#byId = new Map(options.kinds.map((d) => [`${d.resource.group}/${d.resource.version}/${d.resource.plural}`, d]));
+    this.#discovery = new Discovery(options.kinds);
+    this.#purge = new Purge({ registry: this.#registry, kinds: options.kinds, log: options.log, clock });
+    this.#tokens = tokenAuthenticator(options.auth.tokens ?? []);
+    this.#deps = {
+      registry: this.#registry,
+      find: (group, version, plural) => this.#byId.get(`${group}/${version}/${plural}`) ?? null,
+      podLogs: options.podLogs ?? null,
+      log: options.log,
+      now: () => clock.now(),
+    };
+    this.#latency = new Histogram({ name: 'apiserver_request_duration_seconds', help: 'Time to answer a request, watches left out', labelNames: ['method', 'code'], buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2], registers: [this.#metrics] });
+    this.#app = this.#createApp();
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  localClient(who: Identity = masterIdentity): Client {
+    return new LocalClient(this.#registry, (r) => this.#lookup(r), who);
+  }
+
+  #lookup(r: ResourceId): KindDefinition {
+    const def = this.#deps.find(r.group, r.version, r.plural);
+    if (def === null) throw new MeshError('not-found', `this server has no ${r.plural} (${r.group === '' ? 'core' : r.group}/${r.version})`);
+    return def;
+  }
+
+  setTls(tls: TlsMaterial): void {
+    const server: Server = this.#app.server;
+    if (server instanceof TlsServer) server.setSecureContext({ key: tls.key, cert: tls.cert, ca: tls.ca });
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#seed();
+    const { host, port } = this.#o.listen;
+    try {
+      await this.#app.listen({ host, port });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw new MeshError('port-in-use', `${host}:${port} is in use`, { cause: error, fields: { port }, next: 'choose another port, or stop what listens there' });
+      throw error;
+    }
+    const address = this.#app.server.address();
+    this.#port = address !== null && typeof address === 'object' ? address.port : port;
+    const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+    this.#url = `${this.#o.tls === null ? 'http' : 'https'}://${shown}:${this.#port}`;
+    await this.#purge.start(signal);
+    this.#isReady = true;
+    this.#o.log.info('api server listens', { url: this.#url });
+  }
+
+  async stop(): Promise<void> {
+    this.#isReady = false;
+    this.#stopping.abort(new Error('the server stops'));
+    await this.#purge.stop();
+    this.#app.server.closeIdleConnections();
+    await this.#app.close();
+  }
+
+  /** The tenant of operators and nodes is there before anybody calls. */
+  async #seed(): Promise<void> {
+    const client = this.localClient();
+    const made = async (what: Promise<unknown>): Promise<void> => {
+      await what.catch((error: unknown) => {
+        if (!isMeshError(error, 'already-exists')) throw error;
+      });
+    };
+    await made(client.create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: SYSTEM_TENANT } }));
+    for (const name of this.#o.systemNamespaces ?? ['default', 'kube-system', 'kube-node-lease']) {
+      await made(client.create(Resources.Namespace, { apiVersion: 'v1', kind: 'Namespace', metadata: { name, tenant: SYSTEM_TENANT } }));
+    }
+  }
+
+  #createApp(): FastifyInstance {
+    const tls = this.#o.tls;
+    const common = { bodyLimit: DEFAULT_LIMITS.bytes, forceCloseConnections: true, keepAliveTimeout: 75_000 };
+    const https = tls === null ? {} : { https: { key: tls.key, cert: tls.cert, ca: tls.ca, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' as const } };
+    const app = fastify({ ...common, ...https }) as unknown as FastifyInstance;
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    app.setErrorHandler((error: Error & { readonly statusCode?: number }, request, reply) => this.#fail(error, request, reply));
+    app.all('/*', (request, reply) => this.#serve(request, reply));
+    return app;
+  }
+
+  async #serve(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const url = request.raw.url ?? '/';
+    const cut = url.indexOf('?');
+    const query = new Query(cut < 0 ? '' : url.slice(cut + 1));
+    const parsed = parsePath(cut < 0 ? url : url.slice(0, cut));
+    if (parsed.kind === 'other' && this.#serveHealth(parsed.path, reply)) return;
+    const who = this.#authenticate(request.raw);
+    const started = performance.now();
+    const answer = await this.#answer(parsed, request, reply, query, who);
+    if (answer === null) return;
+    this.#latency.observe({ method: request.method, code: answer.code }, (performance.now() - started) / 1000);
+    if (answer.warnings !== undefined && answer.warnings.length > 0) reply.header('Warning', answer.warnings.map((w) => `299 - ${JSON.stringify(w)}`));
+    reply.code(answer.code).header('content-type', 'application/json').send(answer.body);
+  }
+
+  async #answer(parsed: ApiPath, request: FastifyRequest, reply: FastifyReply, query: Query, who: Identity): Promise<Answer> {
+    const body = Buffer.isBuffer(request.body) ? request.body : null;
+    const contentType = mediaType(request.headers['content-type']);
+    if (parsed.kind === 'other') {
+      if (parsed.path === '/metrics') {
+        reply.header('content-type', this.#metrics.contentType).send(await this.#metrics.metrics());
+        return null;
+      }
+      this.#discovery.serve(parsed.path, request, reply);
+      return null;
+    }
+    if (isReview(parsed.at)) return answerReview(parsed.at, who, contentType, body);
+    const streams = parsed.at.subresource === 'log' || query.text('watch') !== '';
+    if (streams) reply.hijack();
+    try {
+      return await handleResource(this.#deps, {
+        method: request.method,
+        path: parsed.at,
+        query,
+        accept: request.headers.accept ?? '',
+        contentType,
+        body,
+        who,
+        userAgent: request.headers['user-agent'] ?? '',
+        raw: reply.raw,
+        stopping: this.#stopping.signal,
+      }).then((answer) => this.#finish(streams, reply, answer));
+    } catch (error) {
+      if (!streams) throw error;
+      const status = this.#statusOf(error as Error);
+      this.#finish(true, reply, { code: status.code, body: Buffer.from(JSON.stringify(status)) });
+      return null;
+    }
+  }
+
+  /** A hijacked reply that turned out to be an ordinary one (an error before the first byte, `watch=false`). */
+  #finish(streams: boolean, reply: FastifyReply, answer: Answer): Answer {
+    if (!streams || answer === null) return answer;
+    if (reply.raw.headersSent) reply.raw.destroy();
+    else reply.raw.writeHead(answer.code, { 'content-type': 'application/json' }).end(answer.body);
+    return null;
+  }
+
+  #serveHealth(path: string, reply: FastifyReply): boolean {
+    const [, word = ''] = path.split('/');
+    if (word !== 'livez' && word !== 'readyz' && word !== 'healthz') return false;
+    const isUp = word === 'livez' || this.#isReady;
+    reply.code(isUp ? 200 : 503).header('content-type', 'text/plain').send(isUp ? 'ok' : 'starting');
+    return true;
+  }
+
+  #authenticate(request: IncomingMessage): Identity {
+    if (request.headers['impersonate-user'] !== undefined) throw new MeshError('forbidden', 'impersonation is not served here', { next: 'use a credential of that user' });
+    const header = request.headers.authorization ?? '';
+    if (header.startsWith('Bearer ')) {
+      const who = this.#tokens(header.slice('Bearer '.length).trim());
+      if (who !== null) return who;
+      throw new MeshError('unauthenticated', 'Unauthorized');
+    }
+    const known = this.#certificateOf(request.socket as TLSSocket);
+    if (known === null) throw new MeshError('unauthenticated', 'Unauthorized');
+    if (this.#o.auth.isRevoked?.(known.serial) === true) throw new MeshError('unauthenticated', 'Unauthorized: the certificate was revoked');
+    return known.who;
+  }
+
+  /** Read once per connection. */
+  #certificateOf(socket: TLSSocket): Known | null {
+    const known = this.#connections.get(socket);
+    if (known !== undefined) return known;
+    let made: Known | null = null;
+    if (socket.authorized === true) {
+      const certificate = socket.getPeerCertificate();
+      made = { who: identityOfCertificate(certificate.subject), serial: certificate.serialNumber.toLowerCase() };
+    }
+    this.#connections.set(socket, made);
+    return made;
+  }
+
+  #statusOf(error: Error & { readonly statusCode?: number }): ReturnType<typeof statusOf> {
+    if (isMeshError(error)) return statusOf(error);
+    if (error.statusCode === 413) return statusOf(new MeshError('too-large', `Request entity too large: limit is ${DEFAULT_LIMITS.bytes}`));
+    if (error.statusCode !== undefined && error.statusCode < 500) return statusOf(new MeshError('invalid', error.message, { fields: { reason: 'BadRequest' } }));
+    this.#o.log.error('request failed', { err: error });
+    return statusOf(new MeshError('internal', 'an error on the server has prevented the request from succeeding'));
+  }
+
+  #fail(error: Error & { readonly statusCode?: number }, _request: FastifyRequest, reply: FastifyReply): void {
+    const status = this.#statusOf(error);
+    reply.code(status.code).header('content-type', 'application/json').send(JSON.stringify(status));
+  }
+}
