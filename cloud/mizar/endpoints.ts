@@ -4,6 +4,7 @@
  */
 import type { Pod } from '../../api/kinds/core.ts';
 import type { Endpoint, Subnet } from '../../api/kinds/mizar.ts';
+import type { Condition } from '../../api/object.ts';
 import { apiVersionOf, Resources } from '../../api/resources.ts';
 import { contains, macOf, parseAddress, parseCidr, pickAddress } from './addresses.ts';
 import type { ClaimTable } from './claims.ts';
@@ -86,6 +87,18 @@ function freeAddress(subnet: Subnet, vni: number, pod: Pod, view: View, claims: 
   const used = new Set((view.simpleBySubnet.get(keyOf(subnet)) ?? []).map((e) => e.spec.address));
   for (const e of view.scaledByVpc.get(vpcKeyOf(subnet)) ?? []) used.add(e.spec.address);
   return pickAddress(cidr, (a) => used.has(a) || claims.holderOf(addressClaim(vni, a)) !== null, pod.metadata.uid ?? '');
+}
+
+export const ADDRESSED = 'Addressed';
+
+/** The pod's conditions with what we have to say about its address; null when they say so already. A pod that never had a problem needs none. */
+export function withProblem(pod: Pod, problem: Problem | null, now: number): readonly Condition[] | null {
+  const all = pod.status?.conditions ?? [];
+  const old = all.find((c) => c.type === ADDRESSED);
+  const status = problem === null ? 'True' : 'False';
+  if (old === undefined ? problem === null : old.status === status && (problem === null || (old.reason === problem.reason && old.message === problem.message))) return null;
+  const lastTransitionTime = old?.status === status && old.lastTransitionTime !== undefined ? old.lastTransitionTime : new Date(now).toISOString();
+  return [...all.filter((c) => c.type !== ADDRESSED), { type: ADDRESSED, status, ...(problem ?? {}), lastTransitionTime }];
 }
 
 export function holderOf(pod: Pod): string {

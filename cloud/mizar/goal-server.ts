@@ -23,6 +23,8 @@ export interface GoalServerOptions {
   readonly log: Logger;
   /** Why this node may not follow the droplet; null = it may. */
   readonly refuse: (droplet: string, caller: Caller) => string | null;
+  /** A droplet connected: the feed wants its goal now. */
+  readonly onFollow: (droplet: string) => void;
 }
 
 export interface Caller {
@@ -109,6 +111,7 @@ export class GoalServer implements Service {
       if (hello !== null) end();
       hello = message;
       this.#o.feed.connect(message.droplet, message.version, follower);
+      this.#o.onFollow(message.droplet);
       this.#o.log.info('droplet follows', { droplet: message.droplet, version: message.version });
     });
     call.on('end', () => {

@@ -11,7 +11,7 @@ import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import type { Claims } from './claims.ts';
-import { holderOf, decideEndpoint, type Problem } from './endpoints.ts';
+import { decideEndpoint, holderOf, type Problem, withProblem } from './endpoints.ts';
 import type { Answer } from './goal-feed.ts';
 import type { ConfigMap } from './names.ts';
 import { recordFor, recordNames, writeRecord } from './records.ts';
@@ -40,7 +40,6 @@ type Area = Trigger['area'];
 
 const RESYNC_MS = 60_000;
 const RACE_RETRY_MS = 20;
-const OUR_REASONS: ReadonlySet<string> = new Set<Problem['reason']>(['NoVpc', 'VpcNotReady', 'NoSite', 'NoSubnet', 'SubnetFull', 'NameTaken']);
 
 export class Operators implements Service {
   readonly name = 'network-operators';
@@ -49,8 +48,8 @@ export class Operators implements Service {
   readonly #loops: { readonly [K in Area]: Loop };
   readonly #resync: Loop;
   readonly #answers = new Map<string, Answer>();
-  /** Pods without an address, with the reason that was last written to them. */
-  readonly #waiting = new Map<string, string>();
+  /** Pods without an address. */
+  readonly #waiting = new Set<string>();
 
   constructor(options: OperatorsOptions) {
     this.#o = options;
@@ -77,7 +76,7 @@ export class Operators implements Service {
   }
 
   trigger(t: Trigger): void {
-    if (t.area === 'endpoint' && t.key === WAITING) for (const key of this.#waiting.keys()) this.#loops.endpoint.trigger(key);
+    if (t.area === 'endpoint' && t.key === WAITING) for (const key of this.#waiting) this.#loops.endpoint.trigger(key);
     else if (t.area === 'record' && t.key === ALL) for (const name of recordNames(this.#o.view(), this.#o.records().keys())) this.#loops.record.trigger(name);
     else this.#loops[t.area].trigger(t.key);
   }
@@ -138,17 +137,16 @@ export class Operators implements Service {
     await this.#report(key, pod, problem);
   }
 
-  /** Says on the pod why it has no address, once per reason, and takes it back when it has one. */
+  /** Says on the pod why it has no address, and takes it back when it has one. Conditional, because the agent writes conditions too. */
   async #report(key: string, pod: Pod, problem: Problem | null): Promise<void> {
-    const text = problem === null ? '' : `${pod.metadata.uid} ${problem.reason} ${problem.message}`;
-    const before = this.#waiting.get(key) ?? '';
     if (problem === null) this.#waiting.delete(key);
-    else this.#waiting.set(key, text);
-    if (pod.status?.phase === 'Running' || text === before) return;
-    if (problem === null && !OUR_REASONS.has(pod.status?.reason ?? '')) return;
+    else this.#waiting.add(key);
+    const conditions = withProblem(pod, problem, this.#o.clock.now());
+    if (conditions === null) return;
     if (problem !== null) this.#o.log.info('pod has no address', { pod: key, reason: problem.reason, message: problem.message });
-    const status = { reason: problem?.reason ?? null, message: problem?.message ?? null };
-    await this.#o.client.patch(Resources.Pod, placeOf(pod), pod.metadata.name, { status }, { subresource: 'status' }).catch((error: unknown) => {
+    const { resourceVersion } = pod.metadata;
+    const patch = { metadata: resourceVersion === undefined ? {} : { resourceVersion }, status: { conditions } };
+    await this.#o.client.patch(Resources.Pod, placeOf(pod), pod.metadata.name, patch, { subresource: 'status' }).catch((error: unknown) => {
       if (!isMeshError(error, 'not-found')) throw error;
     });
   }
