@@ -98,7 +98,7 @@ export function withProblem(pod: Pod, problem: Problem | null, now: number): rea
   const status = problem === null ? 'True' : 'False';
   if (old === undefined ? problem === null : old.status === status && (problem === null || (old.reason === problem.reason && old.message === problem.message))) return null;
   const lastTransitionTime = old?.status === status && old.lastTransitionTime !== undefined ? old.lastTransitionTime : new Date(now).toISOString();
-  return [...all.filter((c) => c.type !== ADDRESSED), { type: ADDRESSED, status, ...(problem ?? {}), lastTransitionTime }];
+  return [...all.filter((c) => c.type !== ADDRESSED), { type: ADDRESSED, status, ...problem, lastTransitionTime }];
 }
 
 export function holderOf(pod: Pod): string {

@@ -1,4 +1,5 @@
 /** VPC operator: a VNI of its own, and dividers on droplets. Pure. */
+import type { ResourceId } from '../../api/client.ts';
 import type { Bouncer, Divider, Droplet, Subnet, Vpc } from '../../api/kinds/mizar.ts';
 import { apiVersionOf, Resources } from '../../api/resources.ts';
 import { choose, hash32, parseCidr } from './addresses.ts';
@@ -75,7 +76,7 @@ function decideDividers(key: string, vpc: Vpc, have: readonly Divider[], view: V
 }
 
 /** Roles reach Provisioned when their droplet has them in its kernel, and stay so: a plane that restarts has not yet heard from anybody. */
-export function roleStatus(resource: typeof Resources.Divider | typeof Resources.Bouncer, object: Divider | Bouncer, isAcked: boolean): readonly Step[] {
+export function roleStatus(resource: ResourceId, object: Divider | Bouncer, isAcked: boolean): readonly Step[] {
   return isAcked || object.status === undefined ? statusSteps(resource, object, { phase: isAcked ? 'Provisioned' : 'Init', message: null }) : [];
 }
 
