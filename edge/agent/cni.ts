@@ -3,7 +3,7 @@
  * configuration, writes one JSON object {env: {CNI_*}, config: <its standard input>} and a line end, reads one JSON object, prints it, and
  * exits non-zero if that has a `code`. What an ADD does is decided here, where the pod's address is known.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
@@ -14,9 +14,10 @@ import type { PodNetwork } from './network.ts';
 
 export interface CniOptions {
   readonly socket: string;
-  /** Folder that containerd reads its network configuration from. */
-  readonly confDir: string;
-  readonly pluginName: string;
+  /** containerd's folder: it reads its network configuration in `cni`, and finds plugins in `cni-bin`. */
+  readonly dir: string;
+  /** The plugin's binary. */
+  readonly plugin: string;
   readonly network: PodNetwork;
   /** The address of a pod that is to run here; null = it has none. */
   readonly addressOf: (podUid: string) => PodAddress | null;
@@ -31,6 +32,15 @@ interface CniRequest {
 }
 
 const CNI_VERSION = '0.4.0';
+/** containerd insists on a plugin of this name; bringing `lo` up is all it has to do. */
+const LOOPBACK = `#!/bin/sh
+case $CNI_COMMAND in
+  ADD)
+    nsenter --net="$CNI_NETNS" ip link set lo up || exit 1
+    echo '{"cniVersion":"0.3.1","interfaces":[{"name":"lo"}],"ips":[{"version":"4","address":"127.0.0.1/8","interface":0}]}' ;;
+  VERSION) echo '{"cniVersion":"0.3.1","supportedVersions":["0.3.1","0.4.0","1.0.0"]}' ;;
+esac
+`;
 const LIMIT_BYTES = 256 * 1024;
 
 export class CniServer implements Service {
@@ -44,9 +54,14 @@ export class CniServer implements Service {
 
   async start(): Promise<void> {
     rmSync(this.#o.socket, { force: true });
-    mkdirSync(this.#o.confDir, { recursive: true });
-    const conflist = { cniVersion: CNI_VERSION, name: 'proxima', plugins: [{ type: this.#o.pluginName, socket: this.#o.socket }] };
-    writeFileSync(join(this.#o.confDir, '10-proxima.conflist'), JSON.stringify(conflist));
+    if (!existsSync(this.#o.plugin)) throw new MeshError('missing-file', `cni.plugin: ${this.#o.plugin} does not exist`, { fields: { path: 'cni.plugin' }, next: 'build the data plane: sh dataplane/build.sh' });
+    for (const d of ['cni', 'cni-bin']) mkdirSync(join(this.#o.dir, d), { recursive: true });
+    const link = join(this.#o.dir, 'cni-bin', 'proxima-cni');
+    rmSync(link, { force: true });
+    symlinkSync(this.#o.plugin, link);
+    writeFileSync(join(this.#o.dir, 'cni-bin', 'loopback'), LOOPBACK, { mode: 0o755 });
+    const conflist = { cniVersion: CNI_VERSION, name: 'proxima', plugins: [{ type: 'proxima-cni', socket: this.#o.socket }] };
+    writeFileSync(join(this.#o.dir, 'cni', '10-proxima.conflist'), JSON.stringify(conflist));
     const server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     await new Promise<void>((resolve, reject) => server.once('error', reject).listen(this.#o.socket, resolve));
     this.#server = server;

@@ -18,7 +18,6 @@ export interface ContainerdOptions {
   readonly dir: string;
   readonly node: string;
   readonly runtime: OciRuntime;
-  readonly cniBinDir: string;
   readonly log: Logger;
 }
 
@@ -43,7 +42,7 @@ export async function detectRuntime(): Promise<OciRuntime | null> {
   return null;
 }
 
-export function containerdConfig(o: { readonly dir: string; readonly runtime: OciRuntime; readonly cniBinDir: string }): string {
+export function containerdConfig(o: { readonly dir: string; readonly runtime: OciRuntime }): string {
   const d = `${o.dir}/c`;
   return `version = 2
 root = "${d}/root"
@@ -63,7 +62,7 @@ disabled_plugins = ["io.containerd.internal.v1.tracing", "io.containerd.snapshot
   netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "${o.cniBinDir}"
+    bin_dir = "${d}/cni-bin"
     conf_dir = "${d}/cni"
     max_conf_num = 1
   [plugins."io.containerd.grpc.v1.cri".registry]
@@ -173,7 +172,7 @@ export class Containerd implements Service {
       startDetached(['nsenter', `--mount=${this.#nsFile()}`, 'containerd', '-c', join(this.#base, 'config.toml')], join(this.#base, 'pid'), join(this.#base, 'containerd.log'));
       this.#o.log.info('containerd started', { runtime: this.#o.runtime.name });
     } else this.#o.log.info('containerd adopted');
-    const until = Date.now() + 15_000;
+    const began = Date.now();
     for (;;) {
       signal.throwIfAborted();
       try {
@@ -181,7 +180,9 @@ export class Containerd implements Service {
         this.#ready = true;
         return;
       } catch (error) {
-        if (Date.now() > until || this.#pid() === null) throw new MeshError('unavailable', `containerd does not answer on ${this.socket}: ${this.#lastWords()}`, { cause: error, next: `look at ${join(this.#base, 'containerd.log')}` });
+        // Right after the start the process is between two programs and looks like none.
+        const took = Date.now() - began;
+        if (took > 15_000 || (took > 1000 && this.#pid() === null)) throw new MeshError('unavailable', `containerd does not answer on ${this.socket}: ${this.#lastWords()}`, { cause: error, next: `look at ${join(this.#base, 'containerd.log')}` });
         await new Promise((resolve) => setTimeout(resolve, 30));
       }
     }

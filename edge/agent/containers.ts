@@ -3,6 +3,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError, isMeshError } from '../../api/errors.ts';
 import type { Container, Pod } from '../../api/kinds/core.ts';
+import { ociImage } from '../images/archive.ts';
 import { cgroupParent, removeCgroups } from './containerd.ts';
 import type { ContainerConfig, Cri, CriContainerStatus, SandboxConfig } from './cri.ts';
 import { bytesOf, isInVpc, milliCpu, uidOf, type ObservedContainer, type ObservedSandbox } from './model.ts';
@@ -22,6 +23,7 @@ export interface ContainersOptions {
 export class Containers {
   readonly #cri: Cri;
   readonly #o: ContainersOptions;
+  readonly #liveSandboxes = new Map<string, string>();
 
   constructor(cri: Cri, options: ContainersOptions) {
     this.#cri = cri;
@@ -31,6 +33,9 @@ export class Containers {
   async observe(uid: string): Promise<{ readonly sandboxes: readonly ObservedSandbox[]; readonly containers: readonly ObservedContainer[] }> {
     const filter = { label_selector: { [POD_UID_LABEL]: uid } };
     const [sandboxes, containers] = await Promise.all([this.#cri.call('ListPodSandbox', { filter }, 5000), this.#cri.call('ListContainers', { filter }, 5000)]);
+    const live = sandboxes.items.find((s) => s.state === 'SANDBOX_READY');
+    if (live === undefined) this.#liveSandboxes.delete(uid);
+    else this.#liveSandboxes.set(uid, live.id);
     const seen: ObservedContainer[] = [];
     for (const c of containers.containers) {
       try {
@@ -46,10 +51,32 @@ export class Containers {
     };
   }
 
-  /** Uids of every pod that containerd has something of. */
-  async uids(): Promise<ReadonlySet<string>> {
+  /** Every sandbox that containerd has. */
+  async sandboxes(): Promise<readonly { readonly uid: string; readonly sandboxId: string }[]> {
     const { items } = await this.#cri.call('ListPodSandbox', { filter: {} }, 5000);
-    return new Set(items.map((s) => s.metadata.uid));
+    return items.map((s) => ({ uid: s.metadata.uid, sandboxId: s.id }));
+  }
+
+  async removeOrphan(uid: string, sandboxId: string): Promise<void> {
+    await this.#gone(this.#cri.call('StopPodSandbox', { pod_sandbox_id: sandboxId }));
+    await this.#gone(this.#cri.call('RemovePodSandbox', { pod_sandbox_id: sandboxId }));
+    removeCgroups(this.#o.node, uid);
+  }
+
+  /** The sandbox seen ready at the last look. */
+  liveSandbox(uid: string): string | null {
+    return this.#liveSandboxes.get(uid) ?? null;
+  }
+
+  /** Of OCI archives `<...>.tar`, those that are not in containerd with just this content. */
+  async missingImages(tars: readonly string[]): Promise<readonly string[]> {
+    const missing: string[] = [];
+    for (const tar of tars) {
+      const { name, configDigest } = ociImage(tar);
+      const { image } = await this.#cri.call('ImageStatus', { image: { image: name } }, 5000);
+      if (image?.id !== configDigest) missing.push(tar);
+    }
+    return missing;
   }
 
   async runSandbox(pod: Pod, attempt: number): Promise<string> {
@@ -59,9 +86,7 @@ export class Containers {
   }
 
   async removeSandbox(pod: Pod, id: string): Promise<void> {
-    await this.#gone(this.#cri.call('StopPodSandbox', { pod_sandbox_id: id }));
-    await this.#gone(this.#cri.call('RemovePodSandbox', { pod_sandbox_id: id }));
-    removeCgroups(this.#o.node, uidOf(pod));
+    await this.removeOrphan(uidOf(pod), id);
   }
 
   async startContainer(pod: Pod, name: string, attempt: number, sandbox: ObservedSandbox): Promise<void> {
@@ -95,6 +120,7 @@ export class Containers {
   }
 
   forget(pod: Pod): void {
+    this.#liveSandboxes.delete(uidOf(pod));
     rmSync(this.logFolder(pod), { recursive: true, force: true });
     removeCgroups(this.#o.node, uidOf(pod));
   }

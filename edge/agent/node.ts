@@ -71,7 +71,7 @@ export class NodeRegistration implements Service {
   async #node(): Promise<number> {
     const { node, site, region, client } = this.#o;
     const labels = { 'kubernetes.io/hostname': node, 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': arch() === 'x64' ? 'amd64' : arch(), 'mesh.proxima.io/site': site, 'topology.kubernetes.io/region': region, 'topology.kubernetes.io/zone': site, ...this.#o.labels };
-    await ensure(client, Resources.Node, { tenant: null, namespace: null }, { apiVersion: 'v1', kind: 'Node', metadata: { name: node, labels } } satisfies Node, { metadata: { labels } });
+    await ensure<Node>(client, Resources.Node, { tenant: null, namespace: null }, { apiVersion: 'v1', kind: 'Node', metadata: { name: node, labels } }, { metadata: { labels } });
     await client.patch<Node>(Resources.Node, { tenant: null, namespace: null }, node, { status: this.#status() }, { subresource: 'status' });
     return NODE_MS;
   }
@@ -105,19 +105,19 @@ export class NodeRegistration implements Service {
     const { node, client, clock } = this.#o;
     const renewTime = new Date(clock.now()).toISOString().replace('Z', '000Z'); // a MicroTime
     const spec: Lease['spec'] = { holderIdentity: node, leaseDurationSeconds: LEASE_SECONDS, renewTime };
-    await ensure(client, Resources.Lease, LEASE_PLACE, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: node, tenant: 'system', namespace: 'node-lease' }, spec } satisfies Lease, { spec });
+    await ensure<Lease>(client, Resources.Lease, LEASE_PLACE, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: node, tenant: 'system', namespace: 'node-lease' }, spec }, { spec });
     return RENEW_MS;
   }
 
   async #droplet(): Promise<number> {
     const { node, client, droplet } = this.#o;
-    await ensure(client, Resources.Droplet, { tenant: null, namespace: null }, { apiVersion: 'mizar.com/v1', kind: 'Droplet', metadata: { name: node }, spec: droplet } satisfies Droplet, { spec: droplet });
+    await ensure<Droplet>(client, Resources.Droplet, { tenant: null, namespace: null }, { apiVersion: 'mizar.com/v1', kind: 'Droplet', metadata: { name: node }, spec: droplet }, { spec: droplet });
     return 60_000;
   }
 }
 
 /** Patches, or creates what is not there. */
-async function ensure(client: Client, resource: ResourceId, place: Place, object: KubeObject, patch: unknown): Promise<void> {
+async function ensure<T extends KubeObject>(client: Client, resource: ResourceId, place: Place, object: T, patch: unknown): Promise<void> {
   try {
     await client.patch(resource, place, object.metadata.name, patch);
   } catch (error) {

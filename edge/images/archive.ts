@@ -1,4 +1,7 @@
 /** The two archive formats that images are made of, written by hand because each is a header and some padding: ustar and newc cpio. */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { MeshError } from '../../api/errors.ts';
+
 export interface Entry {
   /** Without a leading slash. */
   readonly path: string;
@@ -52,4 +55,25 @@ export function cpio(entries: readonly Entry[]): Buffer {
   entries.forEach((e, i) => add(e, i + 1, CPIO_TYPES[e.kind] | e.mode));
   add({ path: 'TRAILER!!!', mode: 0, kind: 'file' }, 0, 0);
   return Buffer.concat(parts);
+}
+
+/** Name and image id (digest of its configuration) of an OCI archive whose index and manifest come first, as ours do. */
+export function ociImage(file: string): { readonly name: string; readonly configDigest: string } {
+  const fd = openSync(file, 'r');
+  const head = Buffer.alloc(64 * 1024);
+  readSync(fd, head, 0, head.length, 0);
+  closeSync(fd);
+  const texts = new Map<string, string>();
+  for (let at = 0; at + 512 <= head.length && head[at] !== 0; ) {
+    const name = head.toString('utf8', at, at + 100).replace(/\0.*$/s, '');
+    const size = Number.parseInt(head.toString('latin1', at + 124, at + 135), 8);
+    texts.set(name, head.toString('utf8', at + 512, at + 512 + size));
+    at += 512 + Math.ceil(size / 512) * 512;
+  }
+  const index = JSON.parse(texts.get('index.json') ?? '{}') as { manifests?: { digest: string; annotations?: Record<string, string> }[] };
+  const entry = index.manifests?.[0];
+  const manifest = JSON.parse(texts.get(`blobs/sha256/${entry?.digest.slice(7)}`) ?? '{}') as { config?: { digest: string } };
+  const name = entry?.annotations?.['io.containerd.image.name'];
+  if (name === undefined || manifest.config === undefined) throw new MeshError('invalid', `${file} is not an OCI archive of ours`, { fields: { path: 'images' }, next: 'make the images again' });
+  return { name, configDigest: manifest.config.digest };
 }

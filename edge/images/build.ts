@@ -39,7 +39,7 @@ export async function buildImages(dir: string, options: BuildOptions = {}): Prom
   ];
   for (const image of images) {
     const entries = image.name === PAUSE_IMAGE ? rootfs(busybox, ['sleep']) : [...rootfs(busybox, applets), ...image.extra];
-    await once(image.tar, digestOf([Buffer.from(JSON.stringify([image.name, image.command])), ...entries.map((e) => e.content ?? Buffer.alloc(0))]), () => {
+    await once(image.tar, digestOf([Buffer.from(JSON.stringify([2, image.name, image.command])), ...entries.map((e) => e.content ?? Buffer.alloc(0))]), () => {
       options.onProgress?.(`container image ${image.name}`);
       return Promise.resolve(ociArchive(image.name, entries, image.command));
     });
@@ -77,7 +77,7 @@ function ociArchive(name: string, entries: readonly Entry[], command: readonly s
     manifests: [{ mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: `sha256:${sha(manifest)}`, size: manifest.length, annotations: { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': name.split(':').at(-1) } }],
   });
   const blob = (content: Buffer): Entry => ({ path: `blobs/sha256/${sha(content)}`, mode: 0o644, kind: 'file', content });
-  return tar([{ path: 'oci-layout', mode: 0o644, kind: 'file', content: json({ imageLayoutVersion: '1.0.0' }) }, { path: 'index.json', mode: 0o644, kind: 'file', content: index }, blob(config), blob(layer), blob(manifest)]);
+  return tar([{ path: 'oci-layout', mode: 0o644, kind: 'file', content: json({ imageLayoutVersion: '1.0.0' }) }, { path: 'index.json', mode: 0o644, kind: 'file', content: index }, blob(manifest), blob(config), blob(layer)]);
 }
 
 async function buildVm(dir: string, busybox: Buffer, applets: readonly string[], options: BuildOptions): Promise<void> {
