@@ -110,6 +110,7 @@ export class GoalFeed {
     row.acked = null;
     row.inFlight = null;
     row.pause?.abort();
+    row.pause = null;
     if (row.follower === null) this.#rows.delete(droplet);
   }
 

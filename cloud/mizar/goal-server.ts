@@ -59,6 +59,7 @@ export class GoalServer implements Service {
   readonly #o: GoalServerOptions;
   readonly #server = new Server({ 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout_ms': 5_000, 'grpc.keepalive_permit_without_calls': 1 });
   #port = 0;
+  #isStopped = false;
 
   constructor(options: GoalServerOptions) {
     this.#o = options;
@@ -85,10 +86,13 @@ export class GoalServer implements Service {
   }
 
   async stop(): Promise<void> {
+    this.#isStopped = true;
     this.#server.forceShutdown();
   }
 
   #follow(call: Call): void {
+    // A connection that was shaking hands while the server shut down outlives it.
+    if (this.#isStopped) return refuseCall(call, status.UNAVAILABLE, 'the network plane stops');
     let hello: ClientMessage | null = null;
     const follower: Follower = {
       send: (goal) => void call.write({ goal: Buffer.from(JSON.stringify(goal)) }),
