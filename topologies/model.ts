@@ -1,0 +1,41 @@
+/** A topology after inheritance (defaults < kinds < groups < node) and with both link spellings made one. */
+export interface TopologyNode {
+  readonly name: string;
+  readonly kind: string;
+  readonly image: string | null;
+  readonly cmd: string | null;
+  readonly exec: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly networkMode: string | null;
+}
+
+export type LinkType = 'brief' | 'veth' | 'host' | 'mgmt-net' | 'macvlan' | 'dummy' | 'vxlan' | 'vxlan-stitch';
+
+export interface LinkEnd {
+  readonly node: string;
+  readonly interface: string;
+}
+
+export interface Impairment {
+  readonly delayUs: number;
+  readonly jitterUs: number;
+  readonly lossPpm: number;
+  /** 0 = no limit. */
+  readonly rateKbit: number;
+}
+
+export interface TopologyLink {
+  readonly type: LinkType;
+  /** One end for a link to the host, the management network or nowhere. */
+  readonly ends: readonly LinkEnd[];
+  readonly mtu: number | null;
+  readonly impairment: Impairment | null;
+}
+
+export interface Topology {
+  readonly name: string;
+  readonly file: string;
+  readonly nodes: readonly TopologyNode[];
+  readonly links: readonly TopologyLink[];
+}
