@@ -21,7 +21,7 @@ export interface TokenPort {
 export interface EnrolmentOptions {
   readonly authority: Authority;
   readonly tokens: TokenPort;
-  readonly endpoints: RegionEndpoints;
+  readonly endpoints: () => RegionEndpoints;
   readonly isRevoked: (serial: string) => boolean;
   /** @default 30 days */
   readonly lifetimeMs?: number;
@@ -82,7 +82,7 @@ export class Enrolment {
       const issued = issueLeaf(this.#o.authority, { publicKey, uri, dns, now: this.#o.now(), ...(this.#o.lifetimeMs === undefined ? {} : { lifetimeMs: this.#o.lifetimeMs }) });
       return { use, chain: issued.chainPem };
     });
-    return { certificates, trust: pemOf(this.#o.authority.root), endpoints: this.#o.endpoints };
+    return { certificates, trust: pemOf(this.#o.authority.root), endpoints: this.#o.endpoints() };
   }
 
   /** Dates are not looked at: a site that was away for months proves that it still holds its key. */

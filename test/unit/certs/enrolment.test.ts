@@ -37,7 +37,7 @@ async function world(t: CaseContext): Promise<World> {
   const w: World = { dir, address: '', pin: pinOf(root.certificate), revoked: new Set(), now: Date.now() };
   const enrolment = new Enrolment({
     authority: region,
-    endpoints: { region: 'r1', gateways: ['127.0.0.1:1'], enrol: '127.0.0.1:2' },
+    endpoints: () => ({ region: 'r1', gateways: ['127.0.0.1:1'], enrol: '127.0.0.1:2' }),
     isRevoked: (s) => w.revoked.has(s),
     now: () => w.now,
     tokens: {

@@ -1,0 +1,69 @@
+/** Entry points of the gateway processes: `gateway start --kind cloud|edge --config FILE [--check]`. */
+import type { Client } from '../api/client.ts';
+import { createHttpClient } from '../api/http-client.ts';
+import { systemClock } from '../base/clock.ts';
+import { createLogger } from '../base/log.ts';
+import type { Logger } from '../base/log.ts';
+import { loadIdentity } from '../certs/enrol.ts';
+import { CloudGatewaySchema, decodeConfig, EdgeGatewaySchema } from './config.ts';
+import type { CloudGatewayConfig, EdgeGatewayConfig } from './config.ts';
+
+export interface RunningGateway {
+  stop(): Promise<void>;
+}
+
+export interface GatewayStartOptions {
+  readonly log?: Logger;
+  readonly signal?: AbortSignal;
+  /** Where the region's API is reached by other means than the configured address, e.g. in tests. */
+  readonly client?: Client;
+  /** Milliseconds between pings of a session, and of silence until it counts as lost. */
+  readonly pingMs?: number;
+  readonly deadMs?: number;
+}
+
+export function decodeCloudConfig(input: unknown, source = 'cloud gateway config'): CloudGatewayConfig {
+  return decodeConfig(CloudGatewaySchema, input, source);
+}
+
+export function decodeEdgeConfig(input: unknown, source = 'edge gateway config'): EdgeGatewayConfig {
+  return decodeConfig(EdgeGatewaySchema, input, source);
+}
+
+const timing = (o: GatewayStartOptions): { pingMs?: number; deadMs?: number } => ({ ...(o.pingMs === undefined ? {} : { pingMs: o.pingMs }), ...(o.deadMs === undefined ? {} : { deadMs: o.deadMs }) });
+
+/** Resolves once every port listens and the region's presences and revocations are known. */
+export async function cloudGatewayStart(input: unknown, options: GatewayStartOptions = {}) {
+  const config = decodeCloudConfig(input);
+  const { CloudGateway } = await import('./cloud/gateway.ts');
+  const log = options.log ?? createLogger({ name: 'cloud-gateway', level: config.logLevel });
+  const id = loadIdentity(config.identity.dir, config.identity.use);
+  const http = options.client === undefined ? createHttpClient({ server: config.api.server, ca: id.trustPem, credential: { kind: 'certificate', cert: id.chainPem, key: id.keyPem }, ...(config.api.serverName === undefined ? {} : { serverName: config.api.serverName }) }, { userAgent: 'proxima-cloud-gateway' }) : null;
+  const client = options.client ?? (http as Client);
+  const abort = new AbortController();
+  options.signal?.addEventListener('abort', () => abort.abort(options.signal?.reason), { once: true });
+  const gateway = new CloudGateway(config, { log, clock: systemClock, client, ...timing(options) });
+  const ports = await gateway.start(abort.signal);
+  const stop = async (): Promise<void> => {
+    await gateway.stop();
+    abort.abort(new Error('gateway stopped'));
+    await http?.close();
+  };
+  return { gateway, ports, stop };
+}
+
+/** Resolves once the local addresses listen; the uplink may still be down. */
+export async function edgeGatewayStart(input: unknown, options: GatewayStartOptions = {}) {
+  const config = decodeEdgeConfig(input);
+  const { EdgeGateway } = await import('./edge/gateway.ts');
+  const log = options.log ?? createLogger({ name: 'edge-gateway', level: config.logLevel });
+  const abort = new AbortController();
+  options.signal?.addEventListener('abort', () => abort.abort(options.signal?.reason), { once: true });
+  const gateway = new EdgeGateway(config, { log, clock: systemClock, ...timing(options) });
+  await gateway.start(abort.signal);
+  const stop = async (): Promise<void> => {
+    await gateway.stop();
+    abort.abort(new Error('gateway stopped'));
+  };
+  return { gateway, stop };
+}
