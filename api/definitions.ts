@@ -1,28 +1,21 @@
 /** Every kind's definition. A server is given the list of those that it serves. */
 import type { KindDefinition } from './definition.ts';
+import { apps } from './definitions/apps.ts';
+import { core } from './definitions/core.ts';
+import { mesh } from './definitions/mesh.ts';
+import { mizar } from './definitions/mizar.ts';
 import type { ResourceName } from './resources.ts';
 import { Resources } from './resources.ts';
 
-export function define(name: ResourceName, o: Partial<KindDefinition> = {}): KindDefinition {
-  const resource = Resources[name];
-  return {
-    resource,
-    singular: resource.kind.toLowerCase(),
-    shortNames: [],
-    categories: [],
-    schema: {},
-    ours: false,
-    hasStatus: true,
-    hasScale: false,
-    columns: [],
-    immutable: [],
-    selectable: [],
-    defaults: () => undefined,
-    check: () => [],
-    ...o,
-  };
+const all: readonly KindDefinition[] = [...core, ...apps, ...mizar, ...mesh];
+
+function definitionOf(name: ResourceName): KindDefinition {
+  const found = all.find((d) => d.resource === Resources[name]);
+  if (found === undefined) throw new Error(`api/definitions has no ${name}`);
+  return found;
 }
 
-export const definitions: Readonly<Record<ResourceName, KindDefinition>> = Object.fromEntries(
-  (Object.keys(Resources) as ResourceName[]).map((name) => [name, define(name, { selectable: name === 'Pod' ? ['spec.nodeName', 'status.phase'] : [], hasStatus: name !== 'ConfigMap' })]),
-) as unknown as Readonly<Record<ResourceName, KindDefinition>>;
+export const definitions = Object.fromEntries((Object.keys(Resources) as ResourceName[]).map((name) => [name, definitionOf(name)])) as Readonly<Record<ResourceName, KindDefinition>>;
+
+/** The definitions of some kinds, in the order given: what `createApiServer` takes. */
+export const kinds = (...names: readonly ResourceName[]): readonly KindDefinition[] => names.map((n) => definitions[n]);

@@ -33,6 +33,8 @@ export type Resolve = (ref: string) => Schema;
 /** Checks of string formats beyond a pattern. Each returns what was expected, or null when the value is right. */
 const IPV4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
 
+const QUANTITY = /^[+-]?(\d+|\d+\.\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?$/;
+
 const formats: Readonly<Record<string, (v: string) => string | null>> = {
   ipv4: (v) => (IPV4.test(v) ? null : 'must be an IPv4 address such as 10.0.0.1'),
   cidr: checkCidr,
@@ -61,6 +63,7 @@ export function validate(schema: Schema, value: Json, path: string, walk: Walk):
   if (value === null) return; // Kubernetes reads null as absent; `prune` has removed what can be removed
   if (s['x-kubernetes-int-or-string'] === true) {
     if (typeof value !== 'number' && typeof value !== 'string') wrong(walk, path, 'must be an integer or a string');
+    else if (s.format === 'quantity' && !QUANTITY.test(String(value))) wrong(walk, path, `"${value}": quantities must match ${QUANTITY.source}`);
     return;
   }
   switch (s.type) {
