@@ -1,0 +1,75 @@
+/** The node agent's configuration: defaults, units and meaning beside every key; an unknown key is an error. */
+import { join } from 'node:path';
+import { Type, type Static } from 'typebox';
+import { decodeConfig } from '../gateway/config.ts';
+
+const strict = { additionalProperties: false } as const;
+const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' });
+const Ids = Type.Record(Type.String({ pattern: '^[0-9]{1,5}$' }), Type.String(), { default: {} });
+
+export const ProbeTargetSchema = Type.Object(
+  {
+    /** Name of the site or client region. */
+    to: Type.String({ minLength: 1 }),
+    kind: Type.Union([Type.Literal('site'), Type.Literal('client-region')]),
+    address: Type.String({ minLength: 1 }),
+    port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+    /** tcp: the time of a connect, refused or not. udp: the time of an echo. */
+    protocol: Type.Union([Type.Literal('tcp'), Type.Literal('udp')], { default: 'tcp' }),
+  },
+  strict,
+);
+
+export const AgentSchema = Type.Object(
+  {
+    node: Name,
+    site: Name,
+    region: Name,
+    /** The node's data. Unix sockets live in it, so it has to be short (at most 60 characters). */
+    dir: Type.String({ minLength: 1, maxLength: 60, pattern: '^/' }),
+    /** `<dir>/<use>.key`, `<dir>/<use>.crt`, `<dir>/trust.pem`, as joining writes them. */
+    identity: Type.Object({ dir: Type.String({ minLength: 1 }), use: Type.String({ default: 'node' }) }, strict),
+    /** The region's API; at the edge the edge gateway's local address of it. */
+    api: Type.Object({ server: Type.String({ pattern: '^https://' }), serverName: Type.Optional(Type.String()) }, strict),
+    /** host:port of the goal state stream; null = no data plane on this node. */
+    goal: Type.Union([Type.Object({ server: Type.String(), serverName: Type.Optional(Type.String()) }, strict), Type.Null()], { default: null }),
+    /** mqtts://host:port of the broker for telemetry; null = none is sent. */
+    mqtt: Type.Union([Type.Object({ server: Type.String({ pattern: '^mqtts?://' }), serverName: Type.Optional(Type.String()) }, strict), Type.Null()], { default: null }),
+    /** The node's place on the substrate. */
+    droplet: Type.Object(
+      {
+        interface: Type.String({ minLength: 1 }),
+        address: Type.String({ pattern: '^[0-9.]+$' }),
+        /** Default: the interface's own. */
+        mac: Type.Optional(Type.String({ pattern: '^([0-9a-f]{2}:){5}[0-9a-f]{2}$' })),
+        relay: Type.Optional(Type.Object({ address: Type.String(), publicKey: Type.String(), endpoint: Type.Optional(Type.String()), interface: Type.String() }, strict)),
+        front: Type.Optional(Type.Object({ interface: Type.String(), address: Type.String() }, strict)),
+      },
+      strict,
+    ),
+    labels: Type.Record(Type.String(), Type.String(), { default: {} }),
+    /** What the scheduler may give away here; default: the machine's. */
+    capacity: Type.Object({ cpuMilli: Type.Optional(Type.Integer({ minimum: 1 })), memoryMiB: Type.Optional(Type.Integer({ minimum: 1 })), pods: Type.Integer({ minimum: 1, default: 110 }) }, { ...strict, default: { pods: 110 } }),
+    /** MTU of pod interfaces, bytes: the substrate's less 100 for Geneve and WireGuard. */
+    mtu: Type.Integer({ minimum: 576, maximum: 9000, default: 1300 }),
+    cniPlugin: Type.String({ default: join(import.meta.dirname, '..', 'dataplane', 'cni', 'proxima-cni') }),
+    images: Type.Object({ containers: Type.Array(Type.String(), { default: [] }), vmDir: Type.String({ default: '' }) }, { ...strict, default: { containers: [], vmDir: '' } }),
+    /** The agent's own mTLS endpoint: logs and VM actions. Port 0 = any free one. */
+    listen: Type.Object({ address: Type.String(), port: Type.Integer({ minimum: 0, maximum: 65_535 }) }, { ...strict, default: { address: '0.0.0.0', port: 10_250 } }),
+    probes: Type.Array(ProbeTargetSchema, { default: [] }),
+    /** ms between two rounds of probes. */
+    probePeriodMs: Type.Integer({ minimum: 100, default: 1000 }),
+    /** What the 16 bit ids in the counters mean, beside what the network plane says. */
+    names: Type.Object({ applications: Ids, clientRegions: Ids }, { ...strict, default: { applications: {}, clientRegions: {} } }),
+    logLevel: Type.Union(['debug', 'info', 'warn', 'error'].map((l) => Type.Literal(l)), { default: 'info' }),
+  },
+  strict,
+);
+
+export type AgentConfig = Static<typeof AgentSchema>;
+export type ProbeTargetConfig = Static<typeof ProbeTargetSchema>;
+
+/** No key is reloadable: a change needs a restart of the agent, which pods do not notice. */
+export function decodeAgentConfig(input: unknown, source: string): AgentConfig {
+  return decodeConfig(AgentSchema, input, source);
+}

@@ -1,0 +1,115 @@
+/** The node agent's process: configuration to running parts. The only file of the edge that names concrete classes of other folders. */
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { MeshError } from '../api/errors.ts';
+import { createHttpClient, type HttpClient } from '../api/http-client.ts';
+import { systemClock } from '../base/clock.ts';
+import { ServiceGroup, type Service } from '../base/lifecycle.ts';
+import { createLogger, type Logger } from '../base/log.ts';
+import { loadIdentity, type LoadedIdentity } from '../certs/enrol.ts';
+import { siteCapacity } from './agent/capacity.ts';
+import { composeAgent, type NodeAgent } from './agent/compose.ts';
+import { LatencyProbes } from './agent/latency.ts';
+import { AgentEndpoint } from './agent/logs.ts';
+import { FollowedNames } from './agent/names.ts';
+import type { PodNetwork } from './agent/network.ts';
+import { machineCapacity, NodeRegistration } from './agent/node.ts';
+import { Telemetry } from './agent/telemetry.ts';
+import { TransitNetwork, type FrontCount, type TransitPort } from './agent/transit.ts';
+import { decodeAgentConfig, type AgentConfig } from './config.ts';
+
+/** The data plane of this node, as the agent uses it. */
+export interface Transit extends TransitPort, Service {
+  /** Totals of the front's counters. */
+  frontCounts(): Promise<readonly FrontCount[]>;
+}
+
+export interface AgentParts {
+  /** Makes the data plane; absent = pods in a VPC cannot be attached and say so. */
+  readonly transit?: (config: AgentConfig, identity: LoadedIdentity, log: Logger) => Promise<Transit>;
+}
+
+export interface RunningAgent {
+  readonly node: string;
+  /** Port of the agent's mTLS endpoint. */
+  readonly port: number;
+  /** Ends the agent; containerd, containers and VMs go on. */
+  stop(): Promise<void>;
+}
+
+/** Checks a configuration and gives it back with its defaults: `--check`. */
+export function agentCheck(input: unknown, source = 'agent config'): AgentConfig {
+  return decodeAgentConfig(input, source);
+}
+
+export async function agentStart(input: unknown, parts: AgentParts = {}, source = 'agent config'): Promise<RunningAgent> {
+  const config = decodeAgentConfig(input, source);
+  const log = createLogger({ name: 'agent', level: config.logLevel }).child({ node: config.node });
+  const identity = loadIdentity(config.identity.dir, config.identity.use);
+  const { server, serverName } = config.api;
+  const client = createHttpClient({ server, ca: identity.trustPem, credential: { kind: 'certificate', cert: identity.chainPem, key: identity.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: `proxima-agent/${config.node}` });
+  const transit = await parts.transit?.(config, identity, log);
+  const node = await nodeAgent(config, client, transit ?? null, log);
+  const endpoint = new AgentEndpoint({ listen: config.listen, tls: { key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem }, logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
+  const registration = registrationOf(config, client, node, endpoint, log);
+  node.onRuntime = () => registration.changed();
+  const group = new ServiceGroup('agent', [...(transit === undefined ? [] : [transit]), endpoint, node, registration, ...telemetryOf(config, client, identity, transit ?? null, log)]);
+  await group.start(new AbortController().signal);
+  log.info('agent started', { site: config.site, containerRuntime: node.runtimeName, endpointPort: endpoint.port, dataPlane: transit !== undefined });
+  return {
+    node: config.node,
+    port: endpoint.port,
+    stop: async () => {
+      await group.stop();
+      await client.close();
+    },
+  };
+}
+
+function nodeAgent(config: AgentConfig, client: HttpClient, transit: Transit | null, log: Logger): Promise<NodeAgent> {
+  let self: NodeAgent | null = null;
+  const network: PodNetwork = transit === null ? noDataPlane : new TransitNetwork(transit, (uid) => self?.records.get(uid)?.address ?? null);
+  return composeAgent({
+    dir: config.dir, node: config.node, site: config.site, region: config.region, address: config.droplet.address,
+    cniPlugin: config.cniPlugin, images: config.images.containers, vmImageDir: config.images.vmDir, mtu: config.mtu,
+    client, network, clock: systemClock, log,
+  }).then((agent) => (self = agent));
+}
+
+const noDataPlane: PodNetwork = {
+  attach: () => Promise.reject(new MeshError('unsupported', 'this agent has no data plane: pods of a VPC cannot run here', { next: 'set "goal" in the agent config' })),
+  detach: () => Promise.resolve(),
+};
+
+function registrationOf(config: AgentConfig, client: HttpClient, node: NodeAgent, endpoint: AgentEndpoint, log: Logger): NodeRegistration {
+  const { interface: name, address, relay, front } = config.droplet;
+  const found = (networkInterfaces()[name] ?? []).find((i) => i.address === address);
+  const mac = config.droplet.mac ?? found?.mac;
+  if (mac === undefined) throw new MeshError('invalid', `droplet.interface: ${name} does not have the address ${address} on this machine`, { fields: { path: 'droplet.interface' }, next: 'ip -br addr shows what there is' });
+  const machine = machineCapacity();
+  return new NodeRegistration({
+    node: config.node, site: config.site, region: config.region, address, labels: config.labels,
+    capacity: { cpuMilli: config.capacity.cpuMilli ?? machine.cpuMilli, memoryMiB: config.capacity.memoryMiB ?? machine.memoryMiB, pods: config.capacity.pods },
+    droplet: { node: config.node, site: config.site, interface: name, address, mac, ...(relay === undefined ? {} : { relay }), ...(front === undefined ? {} : { front }) },
+    agentPort: () => endpoint.port,
+    runtimes: () => ({ containers: { ready: node.containerd.isReady, version: node.runtimeName }, vms: { ready: node.vms.isReady, version: node.vms.version } }),
+    client, clock: systemClock, log,
+  });
+}
+
+function telemetryOf(config: AgentConfig, client: HttpClient, identity: LoadedIdentity, transit: Transit | null, log: Logger): readonly Service[] {
+  if (config.mqtt === null) return [];
+  const { server, serverName } = config.mqtt;
+  const names = new FollowedNames(config.dir, client, config.names, log);
+  // One node per site, its front, speaks for the site.
+  const speaks = config.droplet.front !== undefined;
+  const telemetry = new Telemetry({
+    site: config.site, node: config.node, dir: config.dir,
+    broker: { url: server, key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem, ...(serverName === undefined ? {} : { serverName }) },
+    counters: transit !== null && speaks ? () => transit.frontCounts() : null,
+    names, latency: new LatencyProbes(config.probes), probePeriodMs: config.probePeriodMs,
+    capacity: speaks ? siteCapacity(client, config.site, systemClock) : null,
+    clock: systemClock, log,
+  });
+  return [names, telemetry];
+}
