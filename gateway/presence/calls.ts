@@ -30,8 +30,8 @@ export class Calls {
   }
 
   connection(spec: ListenSpec, socket: Socket, caller: Caller): void {
-    if (spec.key.startsWith('@')) return this.#open(spec.kind, spec.key, null, socket, caller, null);
     if (spec.kind === 'entry') return this.#entry(spec, socket, caller);
+    if (spec.key.startsWith('@')) return this.#open(spec.kind, spec.key, null, socket, caller, null);
     this.#checked(spec.kind, spec.key, socket, caller, null);
   }
 
