@@ -119,8 +119,7 @@ export function connectCri(socket: string): Cri {
     watchExits: (onEnd, signal) =>
       new Promise((resolve) => {
         if (signal.aborted) return resolve();
-        const subscribe = (events as unknown as { Subscribe(r: unknown): grpc.ClientReadableStream<unknown> }).Subscribe;
-        const stream = subscribe.call(events, { filters: ['topic=="/tasks/exit"', 'topic=="/tasks/oom"'] });
+        const stream = (events as unknown as { Subscribe(r: unknown): grpc.ClientReadableStream<unknown> }).Subscribe({ filters: ['topic=="/tasks/exit"', 'topic=="/tasks/oom"'] });
         const cancel = (): void => stream.cancel();
         signal.addEventListener('abort', cancel, { once: true });
         stream.on('data', onEnd);

@@ -81,10 +81,10 @@ export class NodeRegistration implements Service {
     const amounts = { cpu: `${capacity.cpuMilli}m`, memory: `${capacity.memoryMiB}Mi`, pods: String(capacity.pods) };
     const { containers, vms } = this.#o.runtimes();
     const now = new Date(this.#o.clock.now()).toISOString();
-    const condition = (type: string, value: boolean, reason: string, message: string): Condition => {
+    const condition = (type: string, value: boolean, reason: string, message: string): Condition & { readonly lastHeartbeatTime: string } => {
       const status = value ? 'True' : 'False';
       const old = this.#conditions.find((c) => c.type === type);
-      return { type, status, reason, message, ...{ lastHeartbeatTime: now }, lastTransitionTime: old?.status === status ? (old.lastTransitionTime ?? now) : now };
+      return { type, status, reason, message, lastHeartbeatTime: now, lastTransitionTime: old?.status === status ? (old.lastTransitionTime ?? now) : now };
     };
     this.#conditions = [
       condition('Ready', containers.ready || vms.ready, 'AgentReady', containers.ready ? 'the agent runs pods' : 'no container runtime'),
