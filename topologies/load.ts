@@ -154,9 +154,9 @@ function readVars(source: Source, path: readonly (string | number)[], raw: unkno
   const read = (key: string, pattern: RegExp, units: Readonly<Record<string, number>>, example: string): number => {
     const value = vars[key];
     if (value === undefined) return 0;
-    const m = pattern.exec(String(value));
+    const m = typeof value === 'string' || typeof value === 'number' ? pattern.exec(String(value)) : null;
     const unit = units[m?.[2] ?? ''];
-    if (m === null || unit === undefined) source.fail([...path, key], `expected something like "${example}", got "${String(value)}"`);
+    if (m === null || unit === undefined) source.fail([...path, key], `expected something like "${example}", got ${JSON.stringify(value)}`);
     return Math.round(Number(m[1]) * (unit as number));
   };
   const time = { us: 1, ms: 1_000, s: 1_000_000 };

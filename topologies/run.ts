@@ -184,6 +184,6 @@ export async function setLink(lab: string, a: string, b: string, change: LinkCha
     return nodes.includes(a) && nodes.includes(b);
   };
   const link = state?.wanLinks.find((l) => isBetween(l.id));
-  if (state?.wan == null || link === undefined) throw new MeshError('not-found', `lab ${lab} has no WAN link between ${a} and ${b}`, { next: `proxima topology inspect ${lab}` });
+  if (state === null || state.wan === null || link === undefined) throw new MeshError('not-found', `lab ${lab} has no WAN link between ${a} and ${b}`, { next: `proxima topology inspect ${lab}` });
   await changeLink(state.wan, link.id, change);
 }

@@ -45,7 +45,7 @@ it('inherits defaults, kinds, groups and the node itself, nearest last', () => {
 it('names file, line and field of what is wrong', () => {
   assert.match(message('name: t\ntopology:\n  nodes: {a: {kind: linux}}\n  lnks: []\n'), /^t\.yml:4: topology\.lnks: unknown key; expected one of defaults/);
   assert.match(message('name: t\ntopology:\n  nodes:\n    a: {kind: linux}\n  links:\n    - endpoints: ["a:eth1", "b:eth1"]\n'), /^t\.yml:6: topology\.links\.0\.endpoints\.1: no node "b"; there are a/);
-  assert.match(message('name: t\ntopology:\n  nodes:\n    a: {kind: linux}\n    b: {kind: linux}\n  links:\n    - endpoints: ["a:eth1", "b:eth1"]\n      vars: {delay: 20}\n'), /^t\.yml:8: topology\.links\.0\.vars\.delay: expected something like "20ms", got "20"/);
+  assert.match(message('name: t\ntopology:\n  nodes:\n    a: {kind: linux}\n    b: {kind: linux}\n  links:\n    - endpoints: ["a:eth1", "b:eth1"]\n      vars: {delay: 20}\n'), /^t\.yml:8: topology\.links\.0\.vars\.delay: expected something like "20ms", got 20/);
   assert.match(message('name: t\ntopology:\n  nodes:\n    a: {}\n'), /topology\.nodes\.a\.kind: expected a kind/);
   assert.match(message('name: [\n'), /^t\.yml:\d+: /);
 });

@@ -1,0 +1,262 @@
+/**
+ * The embedded engine: one LMDB file, nothing to install.
+ *
+ * Three tables: `now` (key -> header and value), `log` (revision -> what it changed, with what was there before), `lease` (id -> ttl).
+ * Writers that arrive together share one commit and one fsync; a write is acknowledged, and shown to watchers, only after that.
+ * Reads at an older revision undo the log from the newest backwards, so history costs nothing until somebody asks for it.
+ */
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { open, type Database, type RootDatabase } from 'lmdb';
+import type { Logger } from '../../base/log.ts';
+import { MeshError } from '../../api/errors.ts';
+import { Feed } from './feed.ts';
+import { Leases } from './leases.ts';
+import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult } from './port.ts';
+
+export interface LmdbOptions {
+  /** A file; its folder is made. */
+  readonly path: string;
+  readonly log: Logger;
+  /** The largest the file may grow. @default 16 GiB */
+  readonly mapSizeBytes?: number;
+  /** Revisions of history kept for watches and reads. @default 100000 */
+  readonly keepRevisions?: number;
+}
+
+/** [type, key, value, previous value, createRevision, previous createRevision, previous modRevision] */
+type LoggedEvent = readonly [0 | 1, string, Uint8Array | null, Uint8Array | null, number, number, number];
+
+const HEADER_BYTES = 24; // createRevision, modRevision, lease; doubles hold integers to 2^53
+const MAX_KEY_BYTES = 1_900; // LMDB's own limit is 1,978
+const COMPACT_EVERY = 5_000;
+
+function encode(value: Uint8Array, createRevision: number, modRevision: number, lease: number): Buffer {
+  const out = Buffer.allocUnsafe(HEADER_BYTES + value.length);
+  out.writeDoubleLE(createRevision, 0);
+  out.writeDoubleLE(modRevision, 8);
+  out.writeDoubleLE(lease, 16);
+  out.set(value, HEADER_BYTES);
+  return out;
+}
+
+function decode(key: string, bytes: Buffer): Entry & { readonly lease: number } {
+  return { key, value: bytes.subarray(HEADER_BYTES), createRevision: bytes.readDoubleLE(0), modRevision: bytes.readDoubleLE(8), lease: bytes.readDoubleLE(16) };
+}
+
+/** The first key after every key with the prefix; null = no such key. */
+function prefixEnd(prefix: string): Buffer | null {
+  const end = Buffer.from(prefix);
+  for (let i = end.length - 1; i >= 0; i--) {
+    const byte = end[i] ?? 0xff;
+    if (byte === 0xff) continue;
+    end[i] = byte + 1;
+    return end.subarray(0, i + 1);
+  }
+  return null;
+}
+
+class LmdbStore implements Store {
+  readonly #root: RootDatabase<Buffer, Buffer>;
+  readonly #now: Database<Buffer, Buffer>;
+  readonly #log: Database<readonly LoggedEvent[], number>;
+  readonly #options: LmdbOptions;
+  readonly #feed: Feed;
+  readonly #leases: Leases;
+  /** Given out inside the write transaction; may be ahead of what is durable. */
+  #assigned: number;
+  #compacted: number;
+  #closed = false;
+
+  constructor(options: LmdbOptions) {
+    mkdirSync(dirname(options.path), { recursive: true });
+    this.#options = options;
+    this.#root = open<Buffer, Buffer>({ path: options.path, encoding: 'binary', keyEncoding: 'binary', mapSize: options.mapSizeBytes ?? 16 * 1024 ** 3, overlappingSync: false, noSubdir: true, maxDbs: 8 });
+    this.#now = this.#root.openDB<Buffer, Buffer>({ name: 'now', encoding: 'binary', keyEncoding: 'binary' });
+    this.#log = this.#root.openDB<readonly LoggedEvent[], number>({ name: 'log', encoding: 'msgpack' });
+    const first = [...this.#log.getKeys({ limit: 1 })][0];
+    const last = [...this.#log.getKeys({ reverse: true, limit: 1 })][0];
+    this.#assigned = last ?? 1;
+    this.#compacted = first === undefined ? 1 : first - 1;
+    this.#feed = new Feed(this.#assigned, (revision) => this.#logged(revision));
+    this.#leases = new Leases(this.#root.openDB<number, number>({ name: 'lease', encoding: 'msgpack' }), (lease) => this.#expire(lease), options.log);
+  }
+
+  async get(key: string): Promise<Entry | null> {
+    const bytes = this.#now.get(Buffer.from(key));
+    return bytes === undefined ? null : decode(key, bytes);
+  }
+
+  async revision(): Promise<number> {
+    return this.#feed.revision;
+  }
+
+  async range(query: RangeQuery): Promise<RangeResult> {
+    const latest = this.#feed.revision;
+    const at = query.revision ?? latest;
+    if (at > latest) throw new MeshError('invalid', `revision ${at} is in the future: the store is at ${latest}`, { fields: { path: 'revision' } });
+    if (at < this.#compacted) throw new MeshError('expired', `revision ${at} was compacted; the oldest is ${this.#compacted}`);
+    // An uncommitted revision may already be visible to nobody: LMDB readers see commits only, and `latest` is what was acknowledged.
+    const undo = this.#undoTo(query.prefix, at);
+    const start = Buffer.from(query.after === undefined ? query.prefix : `${query.after}\0`);
+    const end = prefixEnd(query.prefix);
+    const limit = query.limit ?? Number.POSITIVE_INFINITY;
+    const entries: Entry[] = [];
+    const revived = [...undo].filter(([key, entry]) => entry !== null && Buffer.compare(Buffer.from(key), start) >= 0).map(([key]) => key);
+    revived.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    let r = 0;
+    const push = (entry: Entry | null | undefined): void => {
+      if (entry !== null && entry !== undefined && entries.length <= limit) entries.push(entry);
+    };
+    for (const { key: raw, value } of this.#now.getRange(end === null ? { start } : { start, end })) {
+      if (entries.length > limit) break;
+      const key = raw.toString();
+      for (; r < revived.length && Buffer.compare(Buffer.from(revived[r] ?? ''), raw) < 0; r++) push(undo.get(revived[r] ?? ''));
+      if (revived[r] === key) r += 1;
+      push(undo.has(key) ? undo.get(key) : decode(key, value));
+    }
+    for (; r < revived.length; r++) push(undo.get(revived[r] ?? ''));
+    return { entries: entries.slice(0, limit), revision: at, more: entries.length > limit };
+  }
+
+  /** For every key changed after `at`: what it was then. Walks to the newest commit, so that a commit racing this read is undone too. */
+  #undoTo(prefix: string, at: number): Map<string, Entry | null> {
+    const undo = new Map<string, Entry | null>();
+    for (const { value } of this.#log.getRange({ start: at + 1 })) {
+      for (const [, key, , previous, , createRevision, modRevision] of value) {
+        if (key.startsWith(prefix) && !undo.has(key)) undo.set(key, previous === null ? null : { key, value: previous, createRevision, modRevision });
+      }
+    }
+    return undo;
+  }
+
+  async txn(conditions: readonly Condition[], ops: readonly Op[]): Promise<TxnResult> {
+    if (this.#closed) throw new MeshError('unavailable', 'the store is closed');
+    for (const op of ops) {
+      if (Buffer.byteLength(op.key) > MAX_KEY_BYTES) throw new MeshError('too-large', `key of ${Buffer.byteLength(op.key)} bytes; ${MAX_KEY_BYTES} is the most`, { fields: { path: 'key' } });
+      if (op.op === 'put' && op.lease !== undefined && !this.#leases.has(Number(op.lease))) throw new MeshError('not-found', `lease ${op.lease} is not there`);
+    }
+    let events: readonly StoreEvent[] = [];
+    let result: TxnResult | null = null;
+    try {
+      await this.#root.transaction(() => {
+        const conflict = this.#firstConflict(conditions);
+        if (conflict !== null) {
+          result = { ok: false, revision: this.#assigned, ...conflict };
+          return;
+        }
+        const revision = ++this.#assigned;
+        events = this.#write(ops, revision);
+        result = { ok: true, revision };
+      });
+    } catch (error) {
+      throw this.#fatal(error);
+    }
+    const done = result as TxnResult | null;
+    if (done === null) throw new MeshError('internal', 'the write transaction did not run');
+    if (done.ok) {
+      this.#feed.publish({ revision: done.revision, events });
+      if (done.revision % COMPACT_EVERY === 0) await this.compact(done.revision - (this.#options.keepRevisions ?? 100_000));
+    }
+    return done;
+  }
+
+  #firstConflict(conditions: readonly Condition[]): { readonly conflict: Condition; readonly current: Entry | null } | null {
+    for (const c of conditions) {
+      const bytes = this.#now.get(Buffer.from(c.key));
+      const current = bytes === undefined ? null : decode(c.key, bytes);
+      const holds = c.is === 'absent' ? current === null : current?.modRevision === c.modRevision;
+      if (!holds) return { conflict: c, current };
+    }
+    return null;
+  }
+
+  #write(ops: readonly Op[], revision: number): readonly StoreEvent[] {
+    const logged: LoggedEvent[] = [];
+    for (const op of ops) {
+      const key = Buffer.from(op.key);
+      const before = this.#now.get(key);
+      const old = before === undefined ? null : decode(op.key, before);
+      if (op.op === 'delete') {
+        if (old === null) continue;
+        void this.#now.remove(key);
+        logged.push([1, op.key, null, old.value, old.createRevision, old.createRevision, old.modRevision]);
+        continue;
+      }
+      const createRevision = old?.createRevision ?? revision;
+      void this.#now.put(key, encode(op.value, createRevision, revision, op.lease === undefined ? 0 : Number(op.lease)));
+      logged.push([0, op.key, op.value, old?.value ?? null, createRevision, old?.createRevision ?? 0, old?.modRevision ?? 0]);
+    }
+    void this.#log.put(revision, logged);
+    return toEvents(revision, logged);
+  }
+
+  #logged(revision: number): StoreBatch {
+    const found = this.#log.get(revision);
+    if (found === undefined) throw new MeshError('expired', `revision ${revision} was compacted; the oldest is ${this.#compacted}`);
+    return { revision, events: toEvents(revision, found) };
+  }
+
+  watch(query: { readonly prefix: string; readonly after: number }, signal: AbortSignal): AsyncIterable<StoreBatch> {
+    if (query.after < this.#compacted) throw new MeshError('expired', `revision ${query.after} was compacted; the oldest is ${this.#compacted}`);
+    return this.#feed.watch(query.prefix, query.after, signal);
+  }
+
+  async grantLease(ttlMs: number): Promise<string> {
+    return String(await this.#leases.grant(ttlMs));
+  }
+
+  async keepAlive(lease: string): Promise<void> {
+    this.#leases.keepAlive(Number(lease));
+  }
+
+  async revokeLease(lease: string): Promise<void> {
+    if (!this.#leases.has(Number(lease))) throw new MeshError('not-found', `lease ${lease} is not there`);
+    await this.#expire(Number(lease));
+  }
+
+  async #expire(lease: number): Promise<void> {
+    const keys: string[] = [];
+    for (const { key, value } of this.#now.getRange({})) if (value.readDoubleLE(16) === lease) keys.push(key.toString());
+    // A key that was put again without the lease in the meantime is no longer the lease's to delete.
+    for (const key of keys) {
+      const bytes = this.#now.get(Buffer.from(key));
+      if (bytes === undefined || bytes.readDoubleLE(16) !== lease) continue;
+      await this.txn([{ key, is: 'revision', modRevision: decode(key, bytes).modRevision }], [{ op: 'delete', key }]);
+    }
+    await this.#leases.remove(lease);
+  }
+
+  async compact(revision: number): Promise<void> {
+    // The newest entry stays: it is how the counter survives a restart.
+    const upTo = Math.min(revision, this.#feed.revision - 1);
+    if (upTo <= this.#compacted) return;
+    this.#compacted = upTo;
+    await this.#root.transaction(() => {
+      for (const key of this.#log.getKeys({ end: upTo + 1 })) void this.#log.remove(key);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#leases.stop();
+    this.#feed.close();
+    await this.#root.close();
+  }
+
+  #fatal(error: unknown): MeshError {
+    const message = (error as Error).message;
+    const isFull = /MDB_MAP_FULL|ENOSPC|No space/.test(message);
+    this.#options.log.error('store write failed', { path: this.#options.path, err: error });
+    return new MeshError(isFull ? 'disk-full' : 'io', `${this.#options.path}: ${isFull ? 'the disk or the map is full' : message}`, { cause: error, ...(isFull ? { next: 'free space, or start with a larger map size' } : {}) });
+  }
+}
+
+function toEvents(revision: number, logged: readonly LoggedEvent[]): readonly StoreEvent[] {
+  return logged.map(([type, key, value, previous, createRevision]) => ({ type: type === 0 ? 'put' : 'delete', key, value, previous, createRevision, revision }));
+}
+
+export async function openLmdbStore(options: LmdbOptions): Promise<Store> {
+  return new LmdbStore(options);
+}

@@ -1,0 +1,74 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import * as assert from 'uvu/assert';
+import { silentLogger } from '../../base/log.ts';
+import { openLmdbStore } from '../../cloud/store/lmdb.ts';
+import { suite } from '../kit/suite.ts';
+import type { CaseContext } from '../kit/suite.ts';
+import { storeContract } from './store.ts';
+
+const { it, run } = suite('store on LMDB', { timeoutMs: 30_000 });
+
+function folder(t: CaseContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'px-store-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+storeContract(it, async (t) => {
+  const store = await openLmdbStore({ path: join(folder(t), 'db'), log: silentLogger });
+  t.after(() => store.close());
+  return store;
+});
+
+it('keeps revisions, history and leases over a restart', async (t) => {
+  const path = join(folder(t), 'db');
+  const first = await openLmdbStore({ path, log: silentLogger });
+  const lease = await first.grantLease(60_000);
+  const { revision } = await first.txn([], [{ op: 'put', key: '/a', value: Buffer.from('1'), lease }]);
+  await first.close();
+  const second = await openLmdbStore({ path, log: silentLogger });
+  t.after(() => second.close());
+  assert.is(await second.revision(), revision);
+  await second.keepAlive(lease);
+  for await (const batch of second.watch({ prefix: '/', after: revision - 1 }, t.signal)) {
+    assert.equal(batch.events.map((e) => e.key), ['/a']);
+    break;
+  }
+});
+
+const WRITER = `
+import { openLmdbStore } from ${JSON.stringify(join(import.meta.dirname, '..', '..', 'cloud', 'store', 'lmdb.ts'))};
+const quiet = { debug() {}, info() {}, warn() {}, error() {}, child() { return quiet; } };
+const store = await openLmdbStore({ path: process.argv[1], log: quiet });
+let n = 0;
+await Promise.all(Array.from({ length: 16 }, async () => {
+  for (;;) { const i = n++; const r = await store.txn([], [{ op: 'put', key: '/k/' + i, value: Buffer.from(String(i)) }]); process.stdout.write(i + ' ' + r.revision + '\\n'); }
+}));
+`;
+
+it('has everything that it acknowledged after kill -9 in the middle of writing', async (t) => {
+  const path = join(folder(t), 'db');
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', WRITER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const acknowledged: string[] = [];
+  const gone = new Promise((r) => child.once('exit', r));
+  for await (const line of createInterface({ input: child.stdout })) {
+    acknowledged.push(line);
+    if (acknowledged.length === 1_500) child.kill('SIGKILL');
+  }
+  await gone;
+  const store = await openLmdbStore({ path, log: silentLogger });
+  t.after(() => store.close());
+  assert.ok(acknowledged.length >= 1_500);
+  for (const line of acknowledged) {
+    const [i = '', revision] = line.split(' ');
+    const entry = await store.get(`/k/${i}`);
+    assert.equal([entry === null ? null : Buffer.from(entry.value).toString(), entry?.modRevision], [i, Number(revision)]);
+  }
+});
+
+run();
