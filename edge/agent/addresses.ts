@@ -2,13 +2,13 @@
  * Where each pod of this node is in its VPC. The network plane makes an Endpoint per pod; with the VPC's VNI and the subnet's range it
  * becomes the pod's address, which is then kept with the pod on disk.
  */
-import type { Client } from '../../api/client.ts';
+import type { Client, ResourceId } from '../../api/client.ts';
+import { Informer } from '../../api/informer.ts';
 import type { Endpoint, Subnet, Vpc } from '../../api/kinds/mizar.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
-import { Follow } from './follow.ts';
 import type { PodAddress } from './model.ts';
 
 export interface AddressesOptions {
@@ -19,7 +19,7 @@ export interface AddressesOptions {
   readonly onAddress: (podUid: string, address: PodAddress, provisioned: boolean) => void;
 }
 
-const keyOf = (o: KubeObject, name = o.metadata.name): string => `${o.metadata.tenant ?? 'system'}/${name}`;
+const keyOf = (o: KubeObject, name: string): string => `${o.metadata.tenant ?? 'system'}/${name}`;
 
 /** null while the VPC has no VNI, the subnet is not known, or the endpoint is no pod's. */
 export function addressFrom(endpoint: Endpoint, vpc: Vpc | undefined, subnet: Subnet | undefined, mtu: number): PodAddress | null {
@@ -35,53 +35,45 @@ export function addressFrom(endpoint: Endpoint, vpc: Vpc | undefined, subnet: Su
 export class Addresses implements Service {
   readonly name = 'addresses';
   readonly #o: AddressesOptions;
-  readonly #vpcs = new Map<string, Vpc>();
-  readonly #subnets = new Map<string, Subnet>();
-  readonly #endpoints = new Map<string, Endpoint>();
-  readonly #follows: readonly Service[];
+  readonly #vpcs: Informer<Vpc>;
+  readonly #subnets: Informer<Subnet>;
+  readonly #endpoints: Informer<Endpoint>;
 
   constructor(options: AddressesOptions) {
     this.#o = options;
     const { client, log } = options;
-    const follow = <T extends KubeObject>(resource: (typeof Resources)[keyof typeof Resources], into: Map<string, T>): Service => {
-      const put = (o: T): void => void into.set(keyOf(o), o);
-      return new Follow<T>({
-        client, log, resource, select: { tenant: 'all' },
-        onList: (items) => {
-          into.clear();
-          items.forEach(put);
-          this.#look();
-        },
-        onChange: (o) => {
-          put(o);
-          this.#look();
-        },
-        onDelete: (o) => void into.delete(keyOf(o)),
+    const follow = <T extends KubeObject>(resource: ResourceId): Informer<T> => {
+      const informer = new Informer<T>({ client, log, resource, list: { tenant: 'all' }, maxRetryMs: 3000 });
+      informer.onChange((_, object) => {
+        if (object !== null) this.#look();
       });
+      return informer;
     };
-    this.#follows = [follow(Resources.Vpc, this.#vpcs), follow(Resources.Subnet, this.#subnets), follow(Resources.Endpoint, this.#endpoints)];
+    this.#vpcs = follow(Resources.Vpc);
+    this.#subnets = follow(Resources.Subnet);
+    this.#endpoints = follow(Resources.Endpoint);
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    for (const f of this.#follows) await f.start(signal);
+    for (const i of [this.#vpcs, this.#subnets, this.#endpoints]) await i.start(signal);
   }
 
   async stop(): Promise<void> {
-    for (const f of this.#follows) await f.stop();
+    for (const i of [this.#vpcs, this.#subnets, this.#endpoints]) await i.stop();
   }
 
   /** Looks again, for a pod that was not known when its endpoint came. */
   look(podUid: string): void {
-    for (const e of this.#endpoints.values()) if (e.spec.type === 'simple' && e.spec.pod.uid === podUid) this.#tell(e);
+    for (const e of this.#endpoints.list()) if (e.spec.type === 'simple' && e.spec.pod.uid === podUid) this.#tell(e);
   }
 
   #look(): void {
-    for (const e of this.#endpoints.values()) this.#tell(e);
+    for (const e of this.#endpoints.list()) this.#tell(e);
   }
 
   #tell(e: Endpoint): void {
     if (e.spec.type !== 'simple' || e.spec.droplet !== this.#o.node) return;
-    const address = addressFrom(e, this.#vpcs.get(keyOf(e, e.spec.vpc)), this.#subnets.get(keyOf(e, e.spec.subnet)), this.#o.mtu);
+    const address = addressFrom(e, this.#vpcs.get(keyOf(e, e.spec.vpc)) ?? undefined, this.#subnets.get(keyOf(e, e.spec.subnet)) ?? undefined, this.#o.mtu);
     if (address !== null) this.#o.onAddress(e.spec.pod.uid, address, e.status?.phase === 'Provisioned');
   }
 }

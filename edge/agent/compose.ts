@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import type { Client } from '../../api/client.ts';
 import type { Pod } from '../../api/kinds/core.ts';
+import { Informer } from '../../api/informer.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ServiceGroup, type Service } from '../../base/lifecycle.ts';
@@ -13,7 +14,7 @@ import { Agent } from './agent.ts';
 import { CniServer } from './cni.ts';
 import { Containerd, detectRuntime } from './containerd.ts';
 import { Containers } from './containers.ts';
-import { Follow } from './follow.ts';
+import { uidOf } from './model.ts';
 import type { PodNetwork } from './network.ts';
 import { Prober } from './probes.ts';
 import { Records } from './records.ts';
@@ -70,18 +71,15 @@ export async function composeAgent(o: NodeAgentOptions): Promise<NodeAgent> {
       agent.trigger(uid);
     },
   });
-  const pods = new Follow<Pod>({
-    client, log, resource: Resources.Pod, select: { tenant: 'all', fieldSelector: `spec.nodeName=${o.node}` },
-    onList: (items) => {
-      agent.onList(items);
-      for (const p of items) addresses.look(p.metadata.uid ?? '');
-    },
-    onChange: (p) => {
-      agent.onPod(p);
-      addresses.look(p.metadata.uid ?? '');
-    },
-    onDelete: (p) => agent.onGone(p),
+  const pods = new Informer<Pod>({ client, log, clock, resource: Resources.Pod, list: { tenant: 'all', fieldSelector: `spec.nodeName=${o.node}` }, maxRetryMs: 3000 });
+  pods.onChange((_, pod, previous) => {
+    if (previous !== null && (pod === null || uidOf(pod) !== uidOf(previous))) agent.onGone(previous);
+    if (pod === null) return;
+    agent.onPod(pod);
+    addresses.look(uidOf(pod));
   });
+  // Only a whole list says that a pod on disk is gone; it never comes while the cloud is out of reach.
+  pods.synced.then(() => agent.onList(pods.list()), () => undefined);
   const vmStart = new Loop({ name: 'VM runtime', log, resyncMs: 0, run: async () => {
     await vms.start();
     agent.triggerAll();

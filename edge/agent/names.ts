@@ -2,12 +2,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from '../../api/client.ts';
+import { Informer } from '../../api/informer.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { writeDurably } from '../../certs/files.ts';
-import { Follow } from './follow.ts';
 import type { Names } from './telemetry.ts';
 
 type Table = Readonly<Record<string, string>>;
@@ -18,7 +18,7 @@ interface NamesMap extends KubeObject {
 export class FollowedNames implements Names, Service {
   readonly name = 'names';
   readonly #file: string;
-  readonly #follow: Follow<NamesMap>;
+  readonly #maps: Informer<NamesMap>;
   #applications: Table;
   #clientRegions: Table;
 
@@ -32,7 +32,10 @@ export class FollowedNames implements Names, Service {
       this.#clientRegions = { ...given.clientRegions, ...table(map.data?.clientRegions) };
       writeDurably(this.#file, JSON.stringify({ applications: this.#applications, clientRegions: this.#clientRegions }));
     };
-    this.#follow = new Follow<NamesMap>({ client, log, resource: Resources.ConfigMap, select: { tenant: 'system', fieldSelector: 'metadata.name=telemetry-names' }, onList: (items) => items.forEach(take), onChange: take, onDelete: () => undefined });
+    this.#maps = new Informer<NamesMap>({ client, log, resource: Resources.ConfigMap, list: { tenant: 'system', fieldSelector: 'metadata.name=telemetry-names' } });
+    this.#maps.onChange((_, map) => {
+      if (map !== null) take(map);
+    });
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -41,11 +44,11 @@ export class FollowedNames implements Names, Service {
       this.#applications = { ...this.#applications, ...saved.applications };
       this.#clientRegions = { ...this.#clientRegions, ...saved.clientRegions };
     }
-    await this.#follow.start(signal);
+    await this.#maps.start(signal);
   }
 
   stop(): Promise<void> {
-    return this.#follow.stop();
+    return this.#maps.stop();
   }
 
   application(id: number): string | null {
