@@ -2,15 +2,15 @@
  * The mesh authority: root -> region -> leaf, all P-256. The root's key signs only regions and is needed only to add one;
  * a region's key lives with its cloud gateway and signs that region's leaves.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../api/errors.ts';
-import { fromPem } from './der.ts';
+import { parseChain, pemOf } from './chain.ts';
 import { readText, writeDurably } from './files.ts';
 import { parseSpiffe, spiffe } from './names.ts';
-import { generateKey, keyPem, pinOf, signCertificate, signCrl } from './x509.ts';
+import { generateKey, keyPem, signCertificate, signCrl } from './x509.ts';
 import type { RevokedEntry } from './x509.ts';
 
 const DAY_MS = 86_400_000;
@@ -47,8 +47,6 @@ export interface Issued {
   readonly trustPem: string;
 }
 
-export const pemOf = (certificate: X509Certificate): string => `${certificate.toString().trimEnd()}\n`;
-
 function paths(dir: string, name: string): { readonly crt: string; readonly key: string } {
   return { crt: join(dir, `${name}.crt`), key: join(dir, `${name}.key`) };
 }
@@ -79,7 +77,7 @@ export function createRegionAuthority(root: Authority, region: string, dir: stri
 
 /** Loads an authority from a certificate file (its own certificate first, the root last) and its key. */
 export function loadAuthority(certFile: string, keyFile: string): Authority {
-  const chain = fromPem('CERTIFICATE', readText(certFile, 'authority certificate')).map((der) => new X509Certificate(der));
+  const chain = parseChain(readText(certFile, 'authority certificate'));
   const [certificate] = chain;
   const root = chain.at(-1);
   if (certificate === undefined || root === undefined) throw new MeshError('invalid', `${certFile}: no certificate in it`, { fields: { path: certFile } });
@@ -152,29 +150,5 @@ export function issueCrl(authority: Authority, revoked: readonly RevokedEntry[],
   return signCrl({ issuer: authority.certificate, key: authority.key, number: options.number, thisUpdate: new Date(now), nextUpdate: new Date(now + 7 * DAY_MS), revoked });
 }
 
-export type ChainVerdict = { readonly ok: true } | { readonly ok: false; readonly reason: string };
-
-/** Leaf first. `at` null = ignore dates (for the renewal of what expired while its holder was away). */
-export function verifyChain(chain: readonly X509Certificate[], trust: readonly X509Certificate[], at: number | null): ChainVerdict {
-  const [leaf, ...rest] = chain;
-  if (leaf === undefined) return { ok: false, reason: 'no certificate was sent' };
-  if (leaf.ca) return { ok: false, reason: 'an authority is no end entity' };
-  let current = leaf;
-  for (let depth = 0; depth < 4; depth++) {
-    if (at !== null && at < Date.parse(current.validFrom)) return { ok: false, reason: `certificate ${current.serialNumber} is valid only from ${current.validFrom}: check both clocks` };
-    if (at !== null && at > Date.parse(current.validTo)) return { ok: false, reason: `certificate ${current.serialNumber} expired at ${current.validTo}` };
-    const below = current;
-    const signed = (by: X509Certificate): boolean => by.ca && below.checkIssued(by) && below.verify(by.publicKey);
-    if (trust.some((t) => signed(t) && (at === null || at <= Date.parse(t.validTo)))) return { ok: true };
-    const next = rest.find(signed);
-    if (next === undefined || next === current) break;
-    current = next;
-  }
-  return { ok: false, reason: `certificate ${leaf.serialNumber} was not issued by this mesh` };
-}
-
-export function parseChain(pem: string): X509Certificate[] {
-  return fromPem('CERTIFICATE', pem).map((der) => new X509Certificate(der));
-}
-
-export { pinOf };
+export { parseChain, pemOf, verifyChain } from './chain.ts';
+export { pinOf } from './pem.ts';

@@ -70,14 +70,3 @@ export function contents(node: Node | undefined): Buffer {
 export function oidOf(node: Node | undefined): string {
   return node !== undefined && node.type === asn1.Type.OID && typeof node.value === 'string' ? asn1.derToOid(forge.util.createBuffer(node.value)) : '';
 }
-
-export function toPem(label: string, der: Uint8Array): string {
-  const lines = Buffer.from(der).toString('base64').match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
-}
-
-/** Every block of one label in a PEM text, in order. */
-export function fromPem(label: string, pem: string): Buffer[] {
-  const blocks = pem.matchAll(new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`, 'g'));
-  return [...blocks].map((m) => Buffer.from(m[1] ?? '', 'base64'));
-}

@@ -6,13 +6,13 @@ import { sign, createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../api/errors.ts';
-import { parseChain } from './authority.ts';
+import { parseChain } from './chain.ts';
 import { readText, writeDurably } from './files.ts';
 import { exchange } from './https.ts';
 import { identityOf } from './names.ts';
 import type { PeerIdentity } from './names.ts';
 import { decodeToken } from './token.ts';
-import { createCsr, generateKey, keyPem, pinOf } from './x509.ts';
+import { pinOf } from './pem.ts';
 
 export type CertificateUse = 'gateway' | 'node';
 
@@ -93,6 +93,7 @@ export async function enrol(tokenText: string, options: { readonly dir: string; 
     if (existsSync(cert)) throw new MeshError('already-exists', `${cert} exists: this node has joined already`, { next: 'proxima leave first, to join again' });
   }
   const trust = await fetchTrust(ticket.gateway, ticket.caPin);
+  const { createCsr, generateKey, keyPem } = await import('./x509.ts');
   const keys = options.uses.map((use) => ({ use, pair: generateKey() }));
   const body: EnrolRequest = { secret: ticket.secret, site: ticket.site, node: options.node, csrs: keys.map(({ use, pair }) => ({ use, csr: createCsr({ commonName: `${use}.${options.node}` }, pair) })) };
   const answer = decodeEnrolled(await exchange({ gateway: ticket.gateway, path: '/enrol', trustPem: trust, body }));
@@ -124,6 +125,8 @@ export async function renewIfDue(options: { readonly dir: string; readonly use: 
   const [leaf] = parseChain(chain);
   if (leaf === undefined) throw new MeshError('invalid', `${files.cert}: no certificate in it`, { fields: { path: files.cert } });
   if (options.force !== true && options.now < renewalDue(leaf)) return false;
+  // Loaded when it is needed, once in weeks: the ASN.1 library is a tenth of an edge gateway's memory.
+  const { createCsr, generateKey, keyPem } = await import('./x509.ts');
   const pair = generateKey();
   const csr = createCsr({ commonName: options.use }, pair);
   const proof = sign('sha256', renewalProof(csr), createPrivateKey(readText(files.key, 'key'))).toString('base64');

@@ -3,8 +3,9 @@ import { createHash, createPublicKey, generateKeyPairSync, randomBytes, sign, ve
 import type { KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { MeshError } from '../api/errors.ts';
-import { bits, bool, children, contents, context, decode, encode, fromPem, integer, octets, oid, Oid, oidOf, sequence, set, time, toPem, utf8 } from './der.ts';
+import { bits, bool, children, contents, context, decode, encode, integer, octets, oid, Oid, oidOf, sequence, set, time, utf8 } from './der.ts';
 import type { Node } from './der.ts';
+import { fromPem, spkiOf, toPem } from './pem.ts';
 
 export interface Subject {
   readonly commonName: string;
@@ -33,15 +34,6 @@ export function generateKey(): { readonly publicKey: KeyObject; readonly private
 
 export function keyPem(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' }) as string;
-}
-
-export function spkiOf(key: KeyObject): Buffer {
-  return key.export({ type: 'spki', format: 'der' });
-}
-
-/** What a join token pins: SHA-256 of the public key, so that a re-signed root with the same key keeps its pin. */
-export function pinOf(certificate: X509Certificate): string {
-  return createHash('sha256').update(spkiOf(certificate.publicKey)).digest('hex');
 }
 
 const keyId = (key: KeyObject): Buffer => createHash('sha256').update(spkiOf(key)).digest().subarray(0, 20);

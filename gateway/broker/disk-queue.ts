@@ -23,7 +23,7 @@ export interface DiskQueueOptions {
   readonly dir: string;
   /** Refuses beyond this many bytes. @default 256 MiB */
   readonly maxBytes?: number;
-  /** @default 1 MiB */
+  /** @default 1 MiB, and at most a quarter of maxBytes */
   readonly segmentBytes?: number;
 }
 
@@ -79,7 +79,7 @@ export class DiskQueue {
   constructor(options: DiskQueueOptions) {
     this.#dir = options.dir;
     this.#maxBytes = options.maxBytes ?? 268_435_456;
-    this.#segmentBytes = options.segmentBytes ?? 1_048_576;
+    this.#segmentBytes = options.segmentBytes ?? Math.min(1_048_576, this.#maxBytes / 4);
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     this.#recover();
   }
@@ -138,7 +138,7 @@ export class DiskQueue {
     while (this.#segments.length > 1 && (this.#segments[0] as Segment).last <= sequence) unlinkSync((this.#segments.shift() as Segment).path);
     const [only] = this.#segments;
     // An emptied queue starts a new segment, so that what was delivered does not count as full.
-    if (only !== undefined && this.#segments.length === 1 && only.last <= sequence && only.bytes > this.#segmentBytes / 4 && !this.#isWriting) this.#retire(only);
+    if (only !== undefined && this.#segments.length === 1 && only.last <= sequence && only.bytes > this.#segmentBytes / 2 && !this.#isWriting) this.#retire(only);
   }
 
   async close(): Promise<void> {
