@@ -105,7 +105,7 @@ const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9,
 
 /** Bytes from a Kubernetes quantity: `128Mi`, `1G`, `1048576`. */
 export function bytesOf(quantity: string | undefined): number {
-  const match = /^([0-9.]+)([kMGT]i?|)$/.exec(quantity ?? '');
+  const match = /^([0-9.]+)((?:[kKMGT]i|[kMGT])|)$/.exec(quantity ?? '');
   return match === null ? 0 : Math.round(Number(match[1]) * (UNITS[match[2] ?? ''] ?? 1));
 }
 
