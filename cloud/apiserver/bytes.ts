@@ -43,6 +43,11 @@ export function peek(bytes: Uint8Array): JsonObject {
   return object;
 }
 
+/** A cheap look before parsing: bytes without the words cannot hold the field. */
+export function mentions(bytes: Uint8Array, words: Buffer): boolean {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(words);
+}
+
 /** Parses stored bytes into an object of the caller's own. */
 export function decode(bytes: Uint8Array, revision: number): JsonObject {
   const object = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as JsonObject;

@@ -11,7 +11,7 @@ import { Resources } from '../../api/resources.ts';
 import type { Condition, Op, Store } from '../store/port.ts';
 import type { Admission } from './admission.ts';
 import { admit } from './admission.ts';
-import { decode, encode, metaOf, peek } from './bytes.ts';
+import { decode, encode, mentions, metaOf, peek } from './bytes.ts';
 import { decideDelete, type DeleteOptions, isGone } from './deletion.ts';
 import { alreadyExists, badRequest, conflict, notFound } from './errors.ts';
 import type { Address } from './keys.ts';
@@ -34,6 +34,7 @@ export interface RegistryDeps {
 
 const ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 const RETRIES = 8;
+const DELETION = Buffer.from('"deletionTimestamp"');
 
 /** Makes the object after a change from the one before; called again when somebody else wrote in between. */
 export type Change = (live: JsonObject) => JsonObject;
@@ -41,6 +42,7 @@ export type Change = (live: JsonObject) => JsonObject;
 export class Registry {
   readonly store: Store;
   readonly #clock: Clock;
+  #second = { at: -1, text: '' };
 
   constructor(deps: RegistryDeps) {
     this.store = deps.store;
@@ -98,8 +100,11 @@ export class Registry {
     return [{ op: 'put', key: keyOf(Resources.Namespace, { tenant: name, namespace: null, name: 'default' }), value: encode(Resources.Namespace, namespace) }];
   }
 
+  /** Whole seconds; the last one made is kept, thousands of objects share it. */
   #timestamp(afterMs: number): string {
-    return `${new Date(this.#clock.now() + afterMs).toISOString().slice(0, 19)}Z`;
+    const second = Math.floor((this.#clock.now() + afterMs) / 1000);
+    if (second !== this.#second.at) this.#second = { at: second, text: `${new Date(second * 1000).toISOString().slice(0, 19)}Z` };
+    return this.#second.text;
   }
 
   /** New content needs a tenant and a namespace that exist and are not on their way out. */
@@ -112,7 +117,7 @@ export class Registry {
       if (container === Resources.Namespace) await this.requireTenant(place.tenant ?? '');
       throw notFound(container, name);
     }
-    if (metaOf(peek(entry.value))['deletionTimestamp'] === undefined) return;
+    if (!mentions(entry.value, DELETION) || metaOf(peek(entry.value))['deletionTimestamp'] === undefined) return;
     throw new MeshError('forbidden', `${def.resource.plural} is forbidden: unable to create new content in ${container.kind.toLowerCase()} ${name} because it is being terminated`, { fields: { details: { name, kind: def.resource.plural, group: def.resource.group } } });
   }
 

@@ -24,7 +24,8 @@ const OWN_SUBRESOURCES = new Set(['status', 'finalize']);
 export function parsePath(path: string): ApiPath {
   let parts: string[];
   try {
-    parts = path.split('/').filter((p) => p !== '').map(decodeURIComponent);
+    parts = path.split('/').filter((p) => p !== '');
+    if (path.includes('%')) parts = parts.map(decodeURIComponent);
   } catch (error) {
     throw badRequest(`the path is not valid percent-encoding: ${String(error)}`);
   }
@@ -63,18 +64,19 @@ const FALSE = new Set(['', '0', 'f', 'F', 'false', 'FALSE', 'False']);
 
 /** Query parameters as Go reads them. */
 export class Query {
-  readonly #params: URLSearchParams;
+  /** null = no query: the common case costs nothing. */
+  readonly #params: URLSearchParams | null;
 
   constructor(search: string) {
-    this.#params = new URLSearchParams(search);
+    this.#params = search === '' ? null : new URLSearchParams(search);
   }
 
   text(name: string): string {
-    return this.#params.get(name) ?? '';
+    return this.#params?.get(name) ?? '';
   }
 
   all(name: string): readonly string[] {
-    return this.#params.getAll(name);
+    return this.#params?.getAll(name) ?? [];
   }
 
   flag(name: string): boolean {

@@ -1,7 +1,7 @@
 /** Label and field selectors, compiled to one test per stored entry. Names are read from the key, anything else needs the parsed object. */
 import type { JsonObject, KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
-import { at, peek } from './bytes.ts';
+import { at, mentions, peek } from './bytes.ts';
 import type { Address } from './keys.ts';
 
 export interface Selector {
@@ -21,10 +21,12 @@ export function compile(def: KindDefinition, labelSelector: string, fieldSelecto
   const byObject = fields.filter((f) => !byKey.includes(f));
   const keyTest = (a: Address): boolean => byKey.every((f) => ((f.path === 'metadata.name' ? a.name : (a.namespace ?? '')) === f.value) === f.equal);
   if (labels.length === 0 && byObject.length === 0) return { all: byKey.length === 0, matches: keyTest };
+  // `spec.nodeName=n1` can only hold where the bytes say "n1": every agent watches all pods, few are its own.
+  const words = byObject.filter((f) => f.equal && f.value !== '' && f.path !== 'spec.unschedulable').map((f) => Buffer.from(JSON.stringify(f.value)));
   return {
     all: false,
     matches(address, bytes) {
-      if (!keyTest(address)) return false;
+      if (!keyTest(address) || !words.every((w) => mentions(bytes, w))) return false;
       const object = peek(bytes);
       if (!byObject.every((f) => (text(object, f.path) === f.value) === f.equal)) return false;
       const own = (at(object, 'metadata.labels') ?? {}) as JsonObject;
