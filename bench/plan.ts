@@ -1,0 +1,90 @@
+/**
+ * How long a plan takes: 100 sites x 1,000 applications (floor 200 ms), and 1,000 x 10,000 x 1,000 client regions with re-planning after one
+ * change. Fixed seed; asserts that the plan places everything and that a second plan is empty before it times anything.
+ *
+ *   node24 bench/plan.ts [--large]
+ */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createModel, plainSite, type Model, type Placements } from '../scheduler/global/model.ts';
+import { plan, Replanner, type Plan } from '../scheduler/global/planner.ts';
+
+function random(seed: number): () => number {
+  let s = seed >>> 0;
+  return () => {
+    s = (Math.imul(s, 1664525) + 1013904223) >>> 0;
+    return s / 2 ** 32;
+  };
+}
+
+function makeModel(sites: number, applications: number, regions: number): Model {
+  const next = random(7);
+  const point = (): { x: number; y: number } => ({ x: next() * 200, y: next() * 100 });
+  const at = new Map<string, { x: number; y: number }>();
+  const names = (prefix: string, n: number): string[] => Array.from({ length: n }, (_, i) => `${prefix}-${String(i).padStart(5, '0')}`);
+  const siteNames = names('site', sites);
+  const regionNames = names('region', regions);
+  for (const n of [...siteNames, ...regionNames]) at.set(n, point());
+  return createModel({
+    sites: siteNames.map((name, i) => ({ ...plainSite, name, region: `r${i % 10}`, kind: i % 10 === 0 ? 'zone' : 'edge', cost: i % 10 === 0 ? 1 : 1.5, cpuMilli: i % 10 === 0 ? 400_000 : 40_000, memoryMiB: 1e6 })),
+    clientRegions: regionNames,
+    rtt: (r, s) => {
+      const [a, b] = [at.get(r), at.get(s)];
+      return a === undefined || b === undefined ? null : 1 + Math.hypot(a.x - b.x, a.y - b.y) * (0.9 + 0.2 * next());
+    },
+    applications: names('app', applications).map((n) => ({
+      key: `t/default/${n}`,
+      policy: { instances: { min: 1, max: 20 }, latency: [{ percentile: 95, milliseconds: 30 }] },
+      perInstance: 100,
+      cpuMilli: 250,
+      memoryMiB: 128,
+      demand: new Map(Array.from({ length: 1 + Math.floor(next() * 6) }, () => [regionNames[Math.floor(next() * regions)] as string, 5 + next() * 150])),
+      avoid: [],
+      movedAt: [],
+    })),
+  });
+}
+
+const placementsOf = (p: Plan): Placements => new Map([...p.applications].map(([k, a]) => [k, a.sites]));
+
+function quantile(values: readonly number[], q: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
+}
+
+function measure(sites: number, applications: number, regions: number, rounds: number): Record<string, number> {
+  const model = makeModel(sites, applications, regions);
+  const first = plan(model, new Map(), 0);
+  for (const a of first.applications.values()) assert.ok(a.sites.length > 0, `${a.key} has no site: ${a.unmet.join('; ')}`);
+  const current = placementsOf(first);
+  const again = plan(model, current, 0);
+  assert.deepEqual(again.changed, [], 'a second plan with unchanged input is not empty');
+  const time = (f: () => unknown): number => {
+    const before = process.cpuUsage();
+    f();
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000; // CPU, not wall: the machine may be busy with something else
+  };
+  const cold = Array.from({ length: rounds }, () => time(() => plan(model, new Map(), 0)));
+  const steady = Array.from({ length: rounds }, () => time(() => plan(model, current, 0)));
+  const replanner = new Replanner(model, again);
+  const next = random(11);
+  const replans = Array.from({ length: 500 }, () => {
+    const app = model.applications[Math.floor(next() * applications)];
+    assert.ok(app !== undefined);
+    return time(() => replanner.replan({ ...app, demand: app.demand.map((d) => ({ ...d, rps: d.rps * (0.3 + 2 * next()) })) }, 0));
+  });
+  const round = (v: number): number => Math.round(v * 100) / 100;
+  return { sites, applications, regions, coldP50Ms: round(quantile(cold, 0.5)), coldP99Ms: round(quantile(cold, 0.99)), steadyP50Ms: round(quantile(steady, 0.5)), replanP50Ms: round(quantile(replans, 0.5)), replanP99Ms: round(quantile(replans, 0.99)), memoryMiB: Math.round(process.memoryUsage().rss / 2 ** 20) };
+}
+
+const results = [measure(100, 1_000, 100, 15), ...(process.argv.includes('--large') ? [measure(1_000, 10_000, 1_000, 3)] : [])];
+for (const r of results) {
+  console.log(`${r['sites']} sites x ${r['applications']} applications x ${r['regions']} client regions: CPU time, from nothing p50 ${r['coldP50Ms']} ms p99 ${r['coldP99Ms']} ms; again ${r['steadyP50Ms']} ms; one change p50 ${r['replanP50Ms']} ms p99 ${r['replanP99Ms']} ms; ${r['memoryMiB']} MiB`);
+}
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+console.log(JSON.stringify({ bench: 'plan', commit, node: process.version, results }));
+if ((results[0]?.['coldP99Ms'] ?? Number.POSITIVE_INFINITY) > 200) {
+  console.error('floor missed: 100 x 1,000 takes more than 200 ms');
+  process.exitCode = 1;
+}
