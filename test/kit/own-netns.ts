@@ -6,7 +6,7 @@ export async function inOwnNetns(file: string, prepare?: () => Promise<unknown>)
   if (process.env['PROXIMA_TEST_NETNS'] === file) return null;
   if (process.getuid?.() !== 0) return 'needs root';
   await prepare?.();
-  const child = spawnSync('unshare', ['--net', '--', process.execPath, file], { stdio: 'inherit', env: { ...process.env, PROXIMA_TEST_NETNS: file } });
+  const child = spawnSync('unshare', ['--net', '--', process.execPath, file, ...process.argv.slice(2)], { stdio: 'inherit', env: { ...process.env, PROXIMA_TEST_NETNS: file } });
   if (child.error !== undefined) return `unshare: ${child.error.message}`;
   process.exit(child.status ?? 1);
 }
