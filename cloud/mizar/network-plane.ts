@@ -1,7 +1,7 @@
 /**
  * The network plane of a region: operators over its API, and the goal state of every droplet over gRPC.
  *
- *   objects -> mirrors -> View -> operators (VNIs, addresses, bouncers, dividers, records) -> objects
+ *   objects -> informers -> View -> operators (VNIs, addresses, bouncers, dividers, records) -> objects
  *                              -> goalFor(droplet) -> feed -> transit daemons -> answers -> statuses
  */
 import type { Client } from '../../api/client.ts';

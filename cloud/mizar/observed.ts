@@ -3,6 +3,7 @@
  * told: a decision never runs on a View that lacks the change that asked for it.
  */
 import type { Client, ListOptions, ResourceId } from '../../api/client.ts';
+import { Informer } from '../../api/informer.ts';
 import type { Lease, Node, Pod } from '../../api/kinds/core.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
 import type { Bouncer, Divider, Droplet, Endpoint, Subnet, Vpc } from '../../api/kinds/mizar.ts';
@@ -13,7 +14,6 @@ import type { Service } from '../../base/lifecycle.ts';
 import { ServiceGroup } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { CLAIM_LABEL } from './claims.ts';
-import { Mirror } from './mirror.ts';
 import type { ConfigMap } from './names.ts';
 import { APPLICATION_IDS, CLIENT_REGIONS, parseApplicationIds, parseClientRegions } from './names.ts';
 import type { Change } from './triggers.ts';
@@ -38,7 +38,7 @@ const BUILD_SHARE = 4;
 export class Observed implements Service {
   readonly name = 'network-view';
   readonly #o: ObservedOptions;
-  readonly #mirrors;
+  readonly #informers;
   readonly #group: ServiceGroup;
   readonly #abort = new AbortController();
   #changes: Change[] = [];
@@ -49,9 +49,12 @@ export class Observed implements Service {
   constructor(options: ObservedOptions) {
     this.#o = options;
     const everywhere: ListOptions = { tenant: 'all' };
-    const m = <T extends KubeObject>(resource: ResourceId, scope: ListOptions): Mirror<T> =>
-      new Mirror<T>({ client: options.client, resource, scope, log: options.log, clock: options.clock, onChange: (before, after) => this.#changed(resource.kind as Change['kind'], before, after) });
-    this.#mirrors = {
+    const m = <T extends KubeObject>(resource: ResourceId, list: ListOptions): Informer<T> => {
+      const informer = new Informer<T>({ client: options.client, resource, list, log: options.log, clock: options.clock, firstRetryMs: 50, maxRetryMs: 5_000 });
+      informer.onChange((_, after, before) => this.#changed(resource.kind as Change['kind'], before, after));
+      return informer;
+    };
+    this.#informers = {
       sites: m<Site>(Resources.Site, {}),
       nodes: m<Node>(Resources.Node, {}),
       droplets: m<Droplet>(Resources.Droplet, {}),
@@ -64,7 +67,7 @@ export class Observed implements Service {
       leases: m<Lease>(Resources.Lease, { ...SYSTEM, labelSelector: CLAIM_LABEL }),
       configMaps: m<ConfigMap>(Resources.ConfigMap, SYSTEM),
     };
-    this.#group = new ServiceGroup(this.name, Object.values(this.#mirrors));
+    this.#group = new ServiceGroup(this.name, Object.values(this.#informers));
   }
 
   get view(): View {
@@ -73,11 +76,11 @@ export class Observed implements Service {
   }
 
   configMaps(): ReadonlyMap<string, ConfigMap> {
-    return new Map(this.#mirrors.configMaps.items().map((c) => [c.metadata.name, c]));
+    return new Map(this.#informers.configMaps.list().map((c) => [c.metadata.name, c]));
   }
 
   claimNames(): readonly string[] {
-    return this.#mirrors.leases.items().map((l) => l.metadata.name);
+    return this.#informers.leases.list().map((l) => l.metadata.name);
   }
 
   /** Resolves once everything was read; nothing was reported until then. */
@@ -85,6 +88,7 @@ export class Observed implements Service {
     signal.addEventListener('abort', () => this.#abort.abort(signal.reason), { once: true });
     this.#isGathering = true;
     await this.#group.start(signal);
+    await Promise.all(Object.values(this.#informers).map((i) => i.synced));
     this.#isGathering = false;
     this.#changes = [];
     this.#view = this.#build();
@@ -116,19 +120,19 @@ export class Observed implements Service {
 
   #build(): View {
     const started = performance.now();
-    const m = this.#mirrors;
+    const m = this.#informers;
     const maps = this.configMaps();
     const view = viewOf({
       region: this.#o.region,
-      sites: m.sites.items(),
-      nodes: m.nodes.items(),
-      pods: m.pods.items(),
-      vpcs: m.vpcs.items(),
-      subnets: m.subnets.items(),
-      droplets: m.droplets.items(),
-      bouncers: m.bouncers.items(),
-      dividers: m.dividers.items(),
-      endpoints: m.endpoints.items(),
+      sites: m.sites.list(),
+      nodes: m.nodes.list(),
+      pods: m.pods.list(),
+      vpcs: m.vpcs.list(),
+      subnets: m.subnets.list(),
+      droplets: m.droplets.list(),
+      bouncers: m.bouncers.list(),
+      dividers: m.dividers.list(),
+      endpoints: m.endpoints.list(),
       clientRegions: parseClientRegions(maps.get(CLIENT_REGIONS)).regions,
       applications: parseApplicationIds(maps.get(APPLICATION_IDS)),
     });
