@@ -38,8 +38,8 @@ export function standingOf(policy: PolicySpec, site: SiteModel, now: number): St
   const { action, afterSeconds } = policy.unreachable ?? DEFAULT_UNREACHABLE;
   switch (site.reach) {
     case 'reachable':
-      return 'open';
     case 'returning': {
+      if (site.reach === 'reachable' && site.since === 0) return 'open'; // never lost
       if (policy.failback?.automatic === false) return 'held';
       const wait = (policy.failback?.stabilisationSeconds ?? DEFAULT_STABILISATION_SECONDS) * 1000;
       return now - site.since >= wait ? 'open' : 'held';

@@ -1,0 +1,113 @@
+/**
+ * From where instances are to where they are wanted: start first, wait until Ready, shift the fronts' weights 5 -> 50 -> 100, drain what is not
+ * wanted any more, then stop it. Pure: (wanted, observed, now) -> steps and the traffic state to remember. Everything needed to go on after
+ * a crash is in objects: the deployments, the pods, the fronts, and the traffic state in an annotation of the Placement.
+ */
+import type { Reach } from './model.ts';
+import type { PlannedSite } from './planner.ts';
+
+/** Of one site; kept with the Placement. */
+export interface Traffic {
+  readonly state: 'starting' | 'serving' | 'draining';
+  readonly factor: 0 | 5 | 50 | 100;
+  /** When state or factor changed last. */
+  readonly since: number;
+}
+
+export interface ObservedSite {
+  readonly site: string;
+  readonly region: string;
+  readonly reach: Reach;
+  /** Does the API that holds its deployment answer now? */
+  readonly canAct: boolean;
+  /** null = there is no deployment. */
+  readonly replicas: number | null;
+  readonly ready: number;
+}
+
+export interface MoveInput {
+  readonly wanted: readonly PlannedSite[];
+  readonly observed: readonly ObservedSite[];
+  readonly traffic: Readonly<Record<string, Traffic>>;
+  readonly min: number;
+  readonly now: number;
+}
+
+export interface MoverOptions {
+  /** Between 5, 50 and 100 %. @default 2000 */
+  readonly stepMs?: number;
+  /** From weight 0 until the instances are stopped. @default 8000 */
+  readonly drainMs?: number;
+  /** Without Ready for so long, a start is undone. @default 120000 */
+  readonly startTimeoutMs?: number;
+}
+
+export type MoveStep =
+  | { readonly kind: 'scale'; readonly site: string; readonly region: string; readonly replicas: number; readonly reason: string }
+  | { readonly kind: 'stop'; readonly site: string; readonly region: string; readonly reason: string };
+
+export interface MoveDecision {
+  readonly steps: readonly MoveStep[];
+  readonly traffic: Readonly<Record<string, Traffic>>;
+  /** Starts that were given up: the planner must not choose these sites for a while. */
+  readonly undone: readonly { readonly site: string; readonly reason: string }[];
+  /** Sentences for the Placement's history, one per transition. */
+  readonly events: readonly { readonly site: string; readonly phase: string; readonly reason: string }[];
+}
+
+export const isUsable = (reach: Reach): boolean => reach === 'reachable' || reach === 'returning' || reach === 'suspect';
+
+const NEXT: Readonly<Record<Traffic['factor'], Traffic['factor']>> = { 0: 5, 5: 50, 50: 100, 100: 100 };
+
+export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveDecision {
+  const { stepMs = 2_000, drainMs = 8_000, startTimeoutMs = 120_000 } = options;
+  const { now, traffic } = input;
+  const wanted = new Map(input.wanted.map((w) => [w.site, w]));
+  const steps: MoveStep[] = [];
+  const events: MoveDecision['events'][number][] = [];
+  const undone: MoveDecision['undone'][number][] = [];
+  const next: Record<string, Traffic> = {};
+  const othersServe = (site: string): boolean => input.observed.some((o) => o.site !== site && o.ready > 0 && isUsable(o.reach) && traffic[o.site]?.factor === 100);
+  const begin = (o: ObservedSite, phase: string, t: Omit<Traffic, 'since'>, reason: string): void => {
+    next[o.site] = { ...t, since: now };
+    events.push({ site: o.site, phase, reason });
+  };
+  const isSettled = hasReplacement(input, wanted);
+  for (const o of input.observed) {
+    const t = traffic[o.site];
+    const w = wanted.get(o.site);
+    if (t !== undefined) next[o.site] = t;
+    if (w !== undefined) {
+      if (o.canAct && o.replicas !== w.instances) steps.push({ kind: 'scale', site: o.site, region: o.region, replicas: w.instances, reason: w.reason });
+      if (t === undefined) begin(o, 'starting', { state: 'starting', factor: 0 }, w.reason);
+      else if (t.state === 'draining') begin(o, 'serving', { state: 'serving', factor: o.ready > 0 ? 100 : 0 }, `wanted again: ${w.reason}`);
+      else if (o.ready === 0 && t.factor > 0 && isUsable(o.reach)) begin(o, 'starting', { state: 'starting', factor: 0 }, 'no instance is Ready any more');
+      else if (o.ready > 0 && t.factor < 100 && (t.factor === 0 || now - t.since >= stepMs)) {
+        const factor = othersServe(o.site) ? NEXT[t.factor] : 100;
+        begin(o, factor === 100 ? 'serving' : `traffic ${factor} %`, { state: factor === 100 ? 'serving' : 'starting', factor }, w.reason);
+      } else if (o.ready === 0 && t.state === 'starting' && isUsable(o.reach) && !w.isHeld && now - t.since >= startTimeoutMs && othersServe(o.site)) {
+        undone.push({ site: o.site, reason: `a move to ${o.site} was undone: no instance became Ready in ${Math.round(startTimeoutMs / 1000)} s` });
+      }
+      continue;
+    }
+    if (o.replicas === null) {
+      if (o.canAct) delete next[o.site];
+      continue;
+    }
+    if (t?.state === 'draining') {
+      if (o.canAct && (now - t.since >= drainMs || o.ready === 0)) steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
+    } else if (isSettled) begin(o, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
+  }
+  return { steps, traffic: next, undone, events };
+}
+
+/** Old places are left only when the new ones have taken all of their traffic, and never below the minimum. */
+function hasReplacement(input: MoveInput, wanted: ReadonlyMap<string, PlannedSite>): boolean {
+  const active = input.observed.filter((o) => wanted.get(o.site)?.isHeld === false);
+  const inUse = active.filter((o) => isUsable(o.reach));
+  if (inUse.length === 0) return false;
+  const serving = inUse.every((o) => o.ready > 0 && input.traffic[o.site]?.factor === 100);
+  const ready = inUse.reduce((sum, o) => sum + o.ready, 0);
+  const planned = active.reduce((sum, o) => sum + (wanted.get(o.site)?.instances ?? 0), 0);
+  return serving && ready >= Math.min(input.min, planned);
+}
