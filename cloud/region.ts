@@ -1,0 +1,91 @@
+/**
+ * A region put together:
+ *
+ *   LMDB store -> API server -> { controllers, network plane } -> goal state for the nodes' transit daemons
+ */
+import { join } from 'node:path';
+import { definitions } from '../api/definitions.ts';
+import { Informer } from '../api/informer.ts';
+import { writeKubeconfig } from '../api/kubeconfig.ts';
+import { Resources } from '../api/resources.ts';
+import type { Service } from '../base/lifecycle.ts';
+import { ServiceGroup } from '../base/lifecycle.ts';
+import type { Logger } from '../base/log.ts';
+import { REVOCATIONS_NAME, REVOCATIONS_PLACE, serialsOf } from '../certs/revocation.ts';
+import type { RevocationMap } from '../certs/revocation.ts';
+import { createApiServer } from './apiserver/server.ts';
+import type { ApiServer } from './apiserver/server.ts';
+import { createControllers } from './arktos/controllers.ts';
+import type { RegionConfig } from './config.ts';
+import { createNetworkPlane } from './mizar/network-plane.ts';
+import { NodeLogs } from './node-logs.ts';
+import { regionIdentity } from './region-identity.ts';
+import { openLmdbStore } from './store/lmdb.ts';
+
+export interface RunningRegion {
+  readonly url: string;
+  readonly port: number;
+  /** Where goal state is served; 0 = not served. */
+  readonly goalPort: number;
+  /** Path of the administrator's kubeconfig. */
+  readonly kubeconfig: string;
+  readonly api: ApiServer;
+  /** Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Certificates that are no longer believed, as the region's API lists them. */
+class Revocations implements Service {
+  readonly name = 'revocations';
+  #informer: Informer<RevocationMap> | null = null;
+  readonly #create: () => Informer<RevocationMap>;
+
+  constructor(create: () => Informer<RevocationMap>) {
+    this.#create = create;
+  }
+
+  has(serial: string): boolean {
+    return this.#informer?.list().some((m) => serialsOf(m).has(serial.toUpperCase())) === true;
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    this.#informer = this.#create();
+    await this.#informer.start(signal);
+    await this.#informer.synced;
+  }
+
+  async stop(): Promise<void> {
+    await this.#informer?.stop();
+  }
+}
+
+export async function startRegion(config: RegionConfig, log: Logger): Promise<RunningRegion> {
+  const identity = regionIdentity(config);
+  const store = await openLmdbStore({ path: join(config.dataDir, 'store.mdb'), mapSizeBytes: config.store.mapSizeMiB * 2 ** 20, keepRevisions: config.store.keepRevisions, log });
+  const revocations: Revocations = new Revocations(() => new Informer<RevocationMap>({ client: api.localClient(), resource: Resources.ConfigMap, list: { ...REVOCATIONS_PLACE, fieldSelector: `metadata.name=${REVOCATIONS_NAME}` }, log }));
+  const api: ApiServer = createApiServer({
+    store,
+    kinds: Object.values(definitions),
+    listen: { host: config.listen.address, port: config.listen.port },
+    tls: identity.tls,
+    auth: { isRevoked: (serial) => revocations.has(serial) },
+    log: log.child({ part: 'api' }),
+    podLogs: new NodeLogs(identity.tls, () => api.localClient()),
+    systemNamespaces: ['default', 'kube-system', 'kube-node-lease', 'node-lease'],
+  });
+  const client = api.localClient();
+  const plane = createNetworkPlane({ client, region: config.region, grpc: config.goal === null ? null : { host: config.goal.address, port: config.goal.port, tls: identity.tls }, log });
+  const group = new ServiceGroup('region', [api, revocations, createControllers({ client, log }), plane]);
+  const abort = new AbortController();
+  let stopping: Promise<void> | null = null;
+  const stop = (): Promise<void> => (stopping ??= group.stop().finally(() => store.close()));
+  try {
+    await group.start(abort.signal);
+    await writeKubeconfig(config.kubeconfig, { server: api.url, ca: identity.tls.ca, credential: identity.admin }, config.region);
+  } catch (error) {
+    await stop().catch(() => undefined); // the start error is the one to report
+    throw error;
+  }
+  log.info('region started', { region: config.region, url: api.url, goalPort: plane.grpcPort, kubeconfig: config.kubeconfig });
+  return { url: api.url, port: api.port, goalPort: plane.grpcPort, kubeconfig: config.kubeconfig, api, stop };
+}
