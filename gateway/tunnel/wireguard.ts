@@ -69,11 +69,11 @@ async function create(name: string, log: Logger): Promise<void> {
     unlinkSync(socket);
   }
   log.info('kernel has no WireGuard, wireguard-go is used', { interface: name });
-  const started = await execa('wireguard-go', [name], { reject: false, stdio: ['ignore', 'ignore', 'pipe'], env: { WG_PROCESS_FOREGROUND: '', LOG_LEVEL: 'error' }, cleanup: false, timeout: 10_000 });
-  if (started.exitCode !== 0) {
-    const missing = (started as { code?: string }).code === 'ENOENT';
-    throw new MeshError(missing ? 'missing-file' : 'io', missing ? 'the kernel has no WireGuard and wireguard-go is not installed' : `wireguard-go ${name}: ${String(started.stderr)}`, { next: missing ? 'apt install wireguard-go' : 'see whether /dev/net/tun is there' });
-  }
+  // Its descriptors are kept by the daemon, so a pipe of ours would never end, and closing it would end the daemon.
+  const started = await execa('wireguard-go', [name], { reject: false, stdio: 'ignore', cleanup: false, timeout: 10_000 });
+  if (started.exitCode === 0 && (await linkOf(name)) !== null) return;
+  const missing = (started as { code?: string }).code === 'ENOENT';
+  throw new MeshError(missing ? 'missing-file' : 'io', missing ? 'the kernel has no WireGuard and wireguard-go is not installed' : `wireguard-go ${name} made no interface`, { next: missing ? 'apt install wireguard-go' : `see why: wireguard-go -f ${name} (it needs /dev/net/tun)` });
 }
 
 type Actions = { readonly [K in TunnelStep['kind']]: (spec: TunnelSpec, step: Extract<TunnelStep, { kind: K }>, log: Logger) => Promise<unknown> };
