@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Json, JsonObject, KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
 import { openApiDocument } from './openapi.ts';
+import { openApiV2 } from './openapi-v2.ts';
 
 const AGGREGATED = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
@@ -36,6 +37,8 @@ export class Discovery {
   readonly #groups = new Map<string, { readonly version: string; readonly entries: Entry[] }>();
   readonly #documents = new Map<string, { readonly body: Buffer; readonly hash: string }>();
 
+  #v2: Buffer | null = null;
+
   constructor(kinds: readonly KindDefinition[]) {
     this.#kinds = kinds;
     for (const d of kinds) for (const entry of entriesOf(d)) this.#add(d.resource.group, d.resource.version, entry);
@@ -52,6 +55,7 @@ export class Discovery {
     const accept = request.headers.accept ?? '';
     const [, first, second = '', third = ''] = path.split('/');
     if (path === '/version') return send(reply, VERSION);
+    if (path === '/openapi/v2') return this.#openApiV2(accept, reply);
     if (path === '/openapi/v3') return send(reply, this.#openApiRoot());
     if (path.startsWith('/openapi/v3/')) return this.#openApi(path.slice('/openapi/v3/'.length), request, reply);
     if (path === '/' || path === '') return send(reply, { paths: ['/api', '/apis', '/healthz', '/livez', '/metrics', '/openapi/v3', '/readyz', '/version'] });
@@ -106,6 +110,15 @@ export class Discovery {
       paths[path] ??= { serverRelativeURL: `/openapi/v3/${path}?hash=${this.#document(path)?.hash ?? ''}` };
     }
     return { paths };
+  }
+
+  #openApiV2(accept: string, reply: FastifyReply): void {
+    if (!accept.includes('protobuf')) throw new MeshError('unsupported', 'OpenAPI v2 is served as protobuf only: use /openapi/v3', { fields: { reason: 'NotAcceptable' } });
+    if (this.#v2 === null) {
+      const paths = new Set(this.#kinds.map((d) => pathOf(d.resource.group, d.resource.version)));
+      this.#v2 = openApiV2([...paths].map((p) => openApiDocument(this.#kinds.filter((d) => pathOf(d.resource.group, d.resource.version) === p))));
+    }
+    reply.header('content-type', 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf').send(this.#v2);
   }
 
   #openApi(path: string, request: FastifyRequest, reply: FastifyReply): void {

@@ -48,7 +48,7 @@ function parseFields(def: KindDefinition, selector: string): FieldTest[] {
     if (match === null) throw new MeshError('invalid', `invalid field selector: "${selector}"; can't understand '${term}'`);
     const path = match[1] ?? '';
     if (path !== 'metadata.name' && path !== 'metadata.namespace' && !def.selectable.includes(path)) {
-      throw new MeshError('invalid', `Unable to find "${def.resource.group === '' ? '' : `${def.resource.group}/`}${def.resource.version}, Resource=${def.resource.plural}" that match label selector "", field selector "${selector}": field label not supported: ${path}`);
+      throw new MeshError('invalid', `field label not supported: ${path}`, { fields: { path: 'fieldSelector', reason: 'BadRequest' } });
     }
     return { path, value: match[3] ?? '', equal: match[2] !== '!=' };
   });
