@@ -144,7 +144,7 @@ class SimRegion {
     const plane = createNetworkPlane({ client: process.client, region: this.name, grpc: { host: '127.0.0.1', port: 0, tls }, log: silentLogger });
     await plane.start(new AbortController().signal);
     this.#plane = plane;
-    this.#kill = process.kill;
+    this.#kill = () => process.kill();
     this.#port = plane.grpcPort;
   }
 
