@@ -67,7 +67,7 @@ function mergeLists(schema: Schema | undefined, live: readonly Json[], patch: re
   if (!merges) return patch.map((v) => (isMap(v) ? stripped(v) : v));
   if (mergeKey === undefined) {
     const merged = [...live, ...patch.filter((v) => !live.includes(v))];
-    return order === undefined ? merged : ordered(schema, merged, listOf(order), live);
+    return ordered(schema, merged, order === undefined ? patch : listOf(order), live);
   }
   const directives = patch.filter(isMap);
   if (directives.some((p) => p['$patch'] === 'replace')) return directives.filter((p) => p['$patch'] === undefined).map(stripped);
