@@ -78,7 +78,13 @@ export async function startRegion(config: RegionConfig, log: Logger): Promise<Ru
   const group = new ServiceGroup('region', [api, revocations, createControllers({ client, log }), plane]);
   const abort = new AbortController();
   let stopping: Promise<void> | null = null;
-  const stop = (): Promise<void> => (stopping ??= group.stop().finally(() => store.close()));
+  const stop = (): Promise<void> => (stopping ??= (async () => {
+    try {
+      await group.stop();
+    } finally {
+      await store.close();
+    }
+  })());
   try {
     await group.start(abort.signal);
     await writeKubeconfig(config.kubeconfig, { server: api.url, ca: identity.tls.ca, credential: identity.admin }, config.region);
