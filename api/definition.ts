@@ -46,4 +46,7 @@ export interface KindDefinition {
   readonly check: (object: JsonObject, live: JsonObject | null) => readonly Issue[];
 }
 
+/** A value from outside as text; absent is ''. */
+export const asText = (value: Json | undefined): string => (typeof value === 'string' ? value : value === undefined || value === null ? '' : JSON.stringify(value));
+
 export const asJson = (object: KubeObject): JsonObject => object as unknown as JsonObject;

@@ -123,7 +123,7 @@ export class Informer<T extends KubeObject> implements Service {
   async #relist(): Promise<string> {
     const { items, resourceVersion } = await this.#o.client.list<T>(this.#o.resource, this.#o.list);
     const fresh = new Map(items.map((i) => [keyOf(i), i]));
-    for (const [key, previous] of [...this.#cache]) if (!fresh.has(key)) this.#put(key, null, previous);
+    for (const [key, previous] of this.#cache) if (!fresh.has(key)) this.#put(key, null, previous);
     for (const [key, object] of fresh) {
       const previous = this.#cache.get(key) ?? null;
       const isSame = previous !== null && previous.metadata.resourceVersion === object.metadata.resourceVersion;

@@ -1,6 +1,7 @@
 /** Kubernetes' core kinds, and Arktos' Tenant and Network. */
 import { Type } from 'typebox';
 import type { Json, JsonObject, KindDefinition } from '../definition.ts';
+import { asText } from '../definition.ts';
 import { kindSchema } from '../kubernetes-types.ts';
 import { age, ageColumn, column, define, get, issue, labels, list, map, nameColumn, oneOf, ours, show, text } from './define.ts';
 import { checkPod, defaultPod, defaultService, podColumns } from './pod.ts';
@@ -141,7 +142,7 @@ function defaultSecret(object: JsonObject): void {
   const plain = Object.entries(map(object, 'stringData'));
   delete object['stringData'];
   if (plain.length === 0) return;
-  object['data'] = { ...map(object, 'data'), ...Object.fromEntries(plain.map(([k, v]) => [k, Buffer.from(String(v)).toString('base64')])) };
+  object['data'] = { ...map(object, 'data'), ...Object.fromEntries(plain.map(([k, v]) => [k, Buffer.from(asText(v)).toString('base64')])) };
 }
 
 function condition(o: JsonObject, type: string): Json | undefined {

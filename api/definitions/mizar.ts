@@ -1,6 +1,7 @@
 /** The network kinds. Addresses and ranges are IPv4. */
 import { Type } from 'typebox';
 import type { Issue, JsonObject, KindDefinition } from '../definition.ts';
+import { asText } from '../definition.ts';
 import { ageColumn, column, get, integer, issue, list, name, nameColumn, oneOf, ours, port, protocol, show, text } from './define.ts';
 
 const cidr = (description: string): ReturnType<typeof text> => text(description, { format: 'cidr' });
@@ -52,7 +53,7 @@ const FIELDS = [...new Set(Object.values(NEEDED).flat())];
 
 /** Each type of endpoint has its own fields: all of them, and none of another's. */
 function checkEndpoint(object: JsonObject): readonly Issue[] {
-  const type = String(get(object, 'spec.type'));
+  const type = asText(get(object, 'spec.type'));
   const needed = NEEDED[type] ?? [];
   return FIELDS.flatMap((field) => {
     const isSet = get(object, `spec.${field}`) !== undefined;
@@ -62,7 +63,7 @@ function checkEndpoint(object: JsonObject): readonly Issue[] {
 }
 
 function prefixLength(object: JsonObject): number {
-  return Number(String(get(object, 'spec.cidr') ?? '').split('/')[1]);
+  return Number(asText(get(object, 'spec.cidr')).split('/')[1]);
 }
 
 export const mizar: readonly KindDefinition[] = [

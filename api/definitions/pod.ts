@@ -1,6 +1,7 @@
 /** Pods and the templates of pods: defaults, what may change, how they are listed. A VM pod shows stock kubectl one container, the VM's stand-in. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Issue, Json, JsonObject } from '../definition.ts';
+import { asText } from '../definition.ts';
 import { ageColumn, column, get, issue, list, map, nameColumn, show } from './define.ts';
 
 const CONTAINER_DEFAULTS = { terminationMessagePath: '/dev/termination-log', terminationMessagePolicy: 'File' } as const;
@@ -29,8 +30,8 @@ const isObject = (v: Json | undefined): v is JsonObject => v !== null && typeof 
 
 function defaultContainer(c: JsonObject): void {
   for (const [key, value] of Object.entries(CONTAINER_DEFAULTS)) c[key] ??= value;
-  const image = String(c['image'] ?? '');
-  c['imagePullPolicy'] ??= /:latest$/.test(image) || !/[:@]/.test(image.slice(image.lastIndexOf('/') + 1)) ? 'Always' : 'IfNotPresent';
+  const image = asText(c['image']);
+  c['imagePullPolicy'] ??= image.endsWith(':latest') || !/[:@]/.test(image.slice(image.lastIndexOf('/') + 1)) ? 'Always' : 'IfNotPresent';
   c['resources'] ??= {};
   for (const p of list(c, 'ports')) if (isObject(p)) p['protocol'] ??= 'TCP';
   for (const probe of ['livenessProbe', 'readinessProbe', 'startupProbe']) if (isObject(c[probe])) defaultProbe(c[probe]);
@@ -58,11 +59,11 @@ export function checkPodSpec(spec: Json | undefined, path: string): Issue[] {
   if (get(spec, 'virtualMachine') !== undefined && containers.length > 1) issues.push(issue(`${path}.containers`, 'a VM pod has no containers of its own', 'forbidden'));
   const names = new Set<string>();
   for (const [i, c] of containers.entries()) {
-    const own = String(get(c, 'name') ?? '');
+    const own = asText(get(c, 'name'));
     if (!/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(own) || own.length > 63) issues.push(issue(`${path}.containers[${i}].name`, `"${own}": lower case letters, digits and "-", at most 63 characters`));
     if (names.has(own)) issues.push({ path: `${path}.containers[${i}].name`, message: `Duplicate value: "${own}"`, reason: 'unsupported' });
     names.add(own);
-    if (String(get(c, 'image') ?? '') === '') issues.push(issue(`${path}.containers[${i}].image`, 'names the image', 'required'));
+    if (asText(get(c, 'image')) === '') issues.push(issue(`${path}.containers[${i}].image`, 'names the image', 'required'));
     for (const [j, p] of list(c, 'ports').entries()) {
       const n = get(p, 'containerPort');
       if (typeof n !== 'number' || n < 1 || n > 65535) issues.push(issue(`${path}.containers[${i}].ports[${j}].containerPort`, `${show(n)}: must be between 1 and 65535`));
@@ -117,7 +118,7 @@ function readiness(o: JsonObject): string {
 function restarts(o: JsonObject): string {
   const vm = get(o, 'status.virtualMachineStatus.restartCount');
   const count = list(o, 'status.containerStatuses').reduce<number>((n, c) => n + Number(get(c, 'restartCount') ?? 0), 0);
-  return String(count > 0 ? count : (vm ?? 0));
+  return asText(count > 0 ? count : (vm ?? 0));
 }
 
 export const podColumns = [

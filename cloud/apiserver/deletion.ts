@@ -38,7 +38,7 @@ export function decideDelete(def: KindDefinition, live: JsonObject, options: Del
   nextMeta['deletionTimestamp'] = timestamp(grace);
   nextMeta['deletionGracePeriodSeconds'] = grace;
   if (finalizers.size > 0) nextMeta['finalizers'] = [...finalizers];
-  if (container) next['status'] = { ...((live['status'] as JsonObject | undefined) ?? {}), phase: 'Terminating' };
+  if (container) next['status'] = { ...(live['status'] as JsonObject | undefined), phase: 'Terminating' };
   return { kind: 'mark', object: next };
 }
 

@@ -21,7 +21,7 @@ export const isMaster = (who: Identity): boolean => who.groups.includes(MASTERS)
 
 /** O=`tenant:<t>` makes a user of tenant t (two of them are refused); any other O is a group of the system tenant. */
 export function identityOfCertificate(subject: PeerCertificate['subject']): Identity {
-  const list = (v: unknown): readonly string[] => (v === undefined ? [] : Array.isArray(v) ? v.map(String) : [String(v)]);
+  const list = (v: string | readonly string[] | undefined): readonly string[] => (v === undefined ? [] : typeof v === 'string' ? [v] : v);
   const name = list(subject.CN)[0] ?? '';
   const organizations = list(subject.O);
   const tenants = organizations.filter((o) => o.startsWith('tenant:')).map((o) => o.slice('tenant:'.length));

@@ -8,7 +8,7 @@
  *               type=22 {value=1} items=23 {schema=1} properties=25 {NamedSchema=1} vendor_extension=31
  *   NamedAny    name=1 value=2 {yaml=2}
  */
-import type { Json, JsonObject } from '../../api/definition.ts';
+import { asText, type Json, type JsonObject } from '../../api/definition.ts';
 import { isMap } from './merge-patch.ts';
 
 function varint(n: number): Buffer {
@@ -52,7 +52,7 @@ function operation(patch: JsonObject): Buffer {
   const parameters = Array.isArray(patch['parameters']) ? patch['parameters'].filter(isMap) : [];
   const query = (name: string): Buffer => message(8, message(1, message(2, message(3, text(2, 'query'), text(4, name), text(6, 'string')))));
   const types = isMap(patch['requestBody']) && isMap(patch['requestBody']['content']) ? Object.keys(patch['requestBody']['content']) : [];
-  return Buffer.concat([...types.map((type) => text(7, type)), ...parameters.map((p) => query(String(p['name']))), extension(13, 'x-kubernetes-group-version-kind', patch['x-kubernetes-group-version-kind'] ?? {})]);
+  return Buffer.concat([...types.map((type) => text(7, type)), ...parameters.map((p) => query(asText(p['name']))), extension(13, 'x-kubernetes-group-version-kind', patch['x-kubernetes-group-version-kind'] ?? {})]);
 }
 
 const REF = '#/components/schemas/';
@@ -66,7 +66,7 @@ function schema(s: JsonObject): Buffer {
   const isOpen = s['x-kubernetes-preserve-unknown-fields'] === true;
   if (isEither) parts.push(text(2, 'int-or-string'));
   if (typeof s['description'] === 'string') parts.push(text(4, s['description']));
-  if (Array.isArray(s['required'])) parts.push(...s['required'].map((r) => text(19, String(r))));
+  if (Array.isArray(s['required'])) parts.push(...s['required'].map((r) => text(19, asText(r))));
   if (isMap(s['additionalProperties'])) parts.push(message(21, message(1, schema(s['additionalProperties']))));
   else if (typeof s['additionalProperties'] === 'boolean') parts.push(message(21, flag(2, s['additionalProperties'])));
   const type = isEither ? 'string' : s['type'];

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../../base/clock.ts';
-import type { JsonObject, KindDefinition } from '../../api/definition.ts';
+import { asText, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Condition, Op, Store } from '../store/port.ts';
@@ -63,7 +63,7 @@ export class Registry {
       if (generated && typeof meta['generateName'] === 'string' && meta['generateName'] !== '') meta['name'] = `${meta['generateName']}${suffix()}`;
       this.#stamp(def, place, object, meta);
       admit(def, object, null, how);
-      const name = String(meta['name']);
+      const name = asText(meta['name']);
       const bytes = encode(def.resource, object);
       const key = keyOf(def.resource, { ...place, name });
       if (how.dryRun) {
@@ -160,9 +160,9 @@ export class Registry {
     }
     const meta = metaOf(wanted);
     if (meta['uid'] !== undefined && meta['uid'] !== '' && meta['uid'] !== was['uid']) {
-      throw conflict(def.resource, String(was['name']), `Precondition failed: UID in precondition: ${String(meta['uid'])}, UID in object meta: ${String(was['uid'])}`);
+      throw conflict(def.resource, asText(was['name']), `Precondition failed: UID in precondition: ${asText(meta['uid'])}, UID in object meta: ${asText(was['uid'])}`);
     }
-    if (meta['name'] !== undefined && meta['name'] !== was['name']) throw badRequest(`the name of the object (${String(meta['name'])}) does not match the name on the URL (${String(was['name'])})`, 'metadata.name');
+    if (meta['name'] !== undefined && meta['name'] !== was['name']) throw badRequest(`the name of the object (${asText(meta['name'])}) does not match the name on the URL (${asText(was['name'])})`, 'metadata.name');
     for (const field of ['name', 'namespace', 'tenant', 'uid', 'creationTimestamp', 'generation', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName']) {
       if (was[field] === undefined) delete meta[field];
       else meta[field] = was[field];
@@ -182,7 +182,7 @@ export class Registry {
       if (entry === null) throw notFound(def.resource, address.name);
       const live = decode(entry.value, entry.modRevision);
       if (options.uid !== undefined && options.uid !== metaOf(live)['uid']) {
-        throw conflict(def.resource, address.name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${String(metaOf(live)['uid'])}`);
+        throw conflict(def.resource, address.name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${asText(metaOf(live)['uid'])}`);
       }
       if (options.resourceVersion !== undefined && options.resourceVersion !== String(entry.modRevision)) throw conflict(def.resource, address.name);
       const decision = decideDelete(def, live, options, (s) => this.#timestamp(s * 1000));

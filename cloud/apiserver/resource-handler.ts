@@ -1,6 +1,6 @@
 /** One request on a resource, read top to bottom: which kind -> who may -> decode -> registry -> answer. */
 import type { ServerResponse } from 'node:http';
-import type { Json, JsonObject, KindDefinition } from '../../api/definition.ts';
+import { asText, type Json, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Logger } from '../../base/log.ts';
@@ -167,7 +167,7 @@ function requireType(def: KindDefinition, object: JsonObject): void {
   const { group, version, kind } = def.resource;
   const apiVersion = group === '' ? version : `${group}/${version}`;
   if ((object['apiVersion'] ?? apiVersion) === apiVersion && (object['kind'] ?? kind) === kind) return;
-  throw badRequest(`${String(object['kind'])} in version "${String(object['apiVersion'])}" cannot be handled as a ${kind}: expected ${apiVersion}, Kind=${kind}`, 'kind');
+  throw badRequest(`${asText(object['kind'])} in version "${asText(object['apiVersion'])}" cannot be handled as a ${kind}: expected ${apiVersion}, Kind=${kind}`, 'kind');
 }
 
 function writeOptions(call: Call, sub: 'status' | ''): WriteOptions {
@@ -235,7 +235,7 @@ async function deleteAll(deps: HandlerDeps, call: Call, def: KindDefinition, sco
   const page = await list(deps.registry.store, def, scope);
   for (const entry of page.entries) {
     const meta = metaOf(decode(entry.value, entry.modRevision));
-    const address = { tenant: scope.tenant, namespace: (meta['namespace'] as string | undefined) ?? null, name: String(meta['name']) };
+    const address = { tenant: scope.tenant, namespace: (meta['namespace'] as string | undefined) ?? null, name: asText(meta['name']) };
     await deps.registry.delete(def, address, options).catch((error: unknown) => {
       if (!(error instanceof MeshError) || error.kind !== 'not-found') throw error; // somebody else was faster
     });

@@ -1,5 +1,5 @@
 /** The scale sub-resource: replicas of a workload as an autoscaling/v1 Scale. */
-import type { JsonObject, KindDefinition } from '../../api/definition.ts';
+import { asText, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { at, decode, metaOf } from './bytes.ts';
 import { badRequest } from './errors.ts';
 import { objectBody } from './body.ts';
@@ -16,7 +16,7 @@ function scaleOf(live: JsonObject): JsonObject {
     apiVersion: 'autoscaling/v1',
     metadata: keep,
     spec: { replicas: at(live, 'spec.replicas') ?? 0 },
-    status: { replicas: at(live, 'status.replicas') ?? 0, selector: Object.entries(selector ?? {}).map(([k, v]) => `${k}=${String(v)}`).join(',') },
+    status: { replicas: at(live, 'status.replicas') ?? 0, selector: Object.entries(selector ?? {}).map(([k, v]) => `${k}=${asText(v)}`).join(',') },
   };
 }
 

@@ -3,7 +3,7 @@
  * `$deleteFromPrimitiveList/<list>` and `$setElementOrder/<list>` are its directives. Never changes its arguments.
  */
 import { resolveType } from '../../api/kubernetes-types.ts';
-import type { Json, JsonObject } from '../../api/definition.ts';
+import { asText, type Json, type JsonObject } from '../../api/definition.ts';
 import type { Schema } from '../../api/schema.ts';
 import { badRequest } from './errors.ts';
 import { isMap } from './merge-patch.ts';
@@ -28,7 +28,7 @@ function mergeMaps(schema: Schema | undefined, live: JsonObject, patch: JsonObje
   const directive = patch['$patch'];
   if (directive === 'replace') return stripped(patch);
   if (directive === 'delete') return {};
-  if (directive !== undefined && directive !== 'merge') throw badRequest(`unknown patch type found: "${String(directive)}"`);
+  if (directive !== undefined && directive !== 'merge') throw badRequest(`unknown patch type found: "${asText(directive)}"`);
   const out: JsonObject = { ...live };
   retainKeys(out, patch);
   for (const [key, value] of Object.entries(patch)) {

@@ -14,8 +14,8 @@ export interface TestApiServer {
   readonly store: MemoryStore;
   readonly authority: TestAuthority;
   /** By client certificate: `o` are the organizations. */
-  access(cn: string, o: readonly string[], prefix?: string): Access;
-  client(cn: string, o: readonly string[], prefix?: string): HttpClient;
+  readonly access: (cn: string, o: readonly string[], prefix?: string) => Access;
+  readonly client: (cn: string, o: readonly string[], prefix?: string) => HttpClient;
 }
 
 /** Keys take a while to make: one authority serves a whole file. */

@@ -50,7 +50,7 @@ export class MemoryStore implements Store {
     const events: StoreEvent[] = [];
     for (const op of ops) this.#apply(op, revision, events);
     this.#log.push({ revision, events });
-    for (const wake of [...this.#wake]) wake();
+    for (const wake of this.#wake) wake();
     return { ok: true, revision };
   }
 
@@ -134,6 +134,6 @@ export class MemoryStore implements Store {
   async close(): Promise<void> {
     this.#closed = true;
     for (const lease of this.#leases.values()) clearTimeout(lease.timer);
-    for (const wake of [...this.#wake]) wake();
+    for (const wake of this.#wake) wake();
   }
 }

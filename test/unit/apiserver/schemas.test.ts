@@ -96,7 +96,7 @@ it('has a definition with columns for every resource', () => {
 
 it('bounds what it reads', () => {
   const nested = Buffer.from(`${'['.repeat(100_000)}${']'.repeat(100_000)}`);
-  for (const bytes of [nested, Buffer.from('{"a":'), Buffer.from('{"__proto__":{"x":1}}'), Buffer.from(JSON.stringify(new Array(30_000).fill(0)))]) {
+  for (const bytes of [nested, Buffer.from('{"a":'), Buffer.from('{"__proto__":{"x":1}}'), Buffer.from(JSON.stringify(Array.from({ length: 30_000 }, () => 0)))]) {
     assert.throws(() => decodeJson(bytes), (e: unknown) => isMeshError(e));
   }
 });
