@@ -82,11 +82,12 @@ export function decodeConfig<S extends TSchema>(schema: S, input: unknown, sourc
   const value: unknown = Value.Default(schema, Value.Clone(input));
   const check = Compile(schema);
   if (check.Check(value)) return Object.freeze(value) as Static<S>;
-  const [error] = check.Errors(value);
+  const errors = check.Errors(value);
+  // An unknown key says most about what was meant, then a missing one.
+  const error = errors.find((e) => e.keyword === 'additionalProperties') ?? errors.find((e) => e.keyword === 'required') ?? errors[0];
   const parameters = error?.params as { readonly additionalProperties?: readonly string[]; readonly requiredProperties?: readonly string[] } | undefined;
-  const extra = parameters?.additionalProperties?.[0];
-  const missing = parameters?.requiredProperties?.[0];
-  const at = [...(error?.instancePath ?? '').split('/').filter((p) => p !== ''), ...(extra === undefined ? [] : [extra]), ...(missing === undefined ? [] : [missing])].join('.');
-  const what = extra !== undefined ? 'unknown key' : missing !== undefined ? 'is required' : (error?.message ?? 'is wrong');
+  const key = parameters?.additionalProperties?.[0] ?? parameters?.requiredProperties?.[0];
+  const at = [...(error?.instancePath ?? '').split('/').filter((p) => p !== ''), ...(key === undefined ? [] : [key])].join('.');
+  const what = error?.keyword === 'additionalProperties' ? 'unknown key' : error?.keyword === 'required' ? 'is required' : (error?.message ?? 'is wrong');
   throw new MeshError('invalid', `${source}: ${at}: ${what}`, { fields: { path: at } });
 }

@@ -23,6 +23,7 @@ import { StreamServer } from '../presence/serve.ts';
 import { EnrolServer } from './enrol-server.ts';
 import { createMetrics } from './metrics.ts';
 import type { GatewayMetrics } from './metrics.ts';
+import { OwnCertificate } from './own-certificate.ts';
 import { RegionState } from './region-state.ts';
 import { Sessions } from './sessions.ts';
 import { SiteStatus } from './site-status.ts';
@@ -58,6 +59,7 @@ export class CloudGateway {
   readonly #broker: Broker;
   readonly #identity: LoadedIdentity;
   #enrol: EnrolServer | null = null;
+  #own: OwnCertificate | null = null;
   #converging: Promise<void> = Promise.resolve();
   #isReady = false;
 
@@ -106,8 +108,10 @@ export class CloudGateway {
     await this.#broker.start(config.mqtt === null ? [] : [{ ...config.mqtt, tls: true }]);
     const mux = await this.#sessions.listen(config.mux.address, config.mux.port);
     let enrol = config.enrol.port;
+    const authority = loadAuthority(config.authority.cert, config.authority.key);
+    this.#own = new OwnCertificate({ ...config.identity, authority, lifetimeMs: config.certificateSeconds * 1000, clock, log, onRenewed: (identity) => this.#renewed(tlsOf(identity)) });
     const enrolment = new Enrolment({
-      authority: loadAuthority(config.authority.cert, config.authority.key),
+      authority,
       tokens: this.#d.tokens ?? new ApiTokenPort(this.#d.client, { now: () => clock.now() }),
       endpoints: () => ({ region: config.region, gateways: [config.advertise?.mux ?? `${config.mux.address}:${mux}`], enrol: config.advertise?.enrol ?? `${config.enrol.address}:${enrol}` }),
       isRevoked: (serial) => this.#state.isRevoked(serial),
@@ -116,6 +120,7 @@ export class CloudGateway {
     });
     this.#enrol = new EnrolServer({ log, tls: tlsOf(this.#identity), enrolment, refusals: this.#refusals, metrics: this.#metrics, sites: () => Object.fromEntries(this.#status.sites), isRevoked: (s) => this.#state.isRevoked(s) });
     enrol = await this.#enrol.listen(config.enrol.address, config.enrol.port);
+    await this.#own.start(signal);
     this.#isReady = true;
     this.#changed();
     const ports = { mux, enrol, mqtt: config.mqtt === null ? null : this.#broker.portOf(0) };
@@ -124,6 +129,7 @@ export class CloudGateway {
   }
 
   async stop(): Promise<void> {
+    await this.#own?.stop();
     await this.#enrol?.stop();
     await this.#listeners.close();
     await this.#sessions.stop(1_000);
@@ -136,6 +142,14 @@ export class CloudGateway {
   /** For tests: the port that a cloud-to-edge presence got. */
   portOf(presence: string): number | null {
     return this.#listeners.portOf(presence);
+  }
+
+  /** New handshakes get the new certificate; nothing that is connected notices. */
+  #renewed(tls: TlsIdentity): void {
+    this.#sessions.renew(tls);
+    this.#listeners.renew(tls);
+    this.#broker.renew(tls);
+    this.#enrol?.renew(tls);
   }
 
   #changed(): void {

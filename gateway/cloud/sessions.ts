@@ -71,7 +71,7 @@ export class Sessions {
 
   /** Sends each site its goal if it is another than the last, and ends sessions whose certificate is refused by now. */
   refresh(): void {
-    for (const s of [...this.#sessions]) {
+    for (const s of this.#sessions) {
       if (this.#o.isRevoked(s.peer.serial)) this.#refuse(s.session, s.peer, 'revoked', `the certificate ${s.peer.serial} of ${s.peer.uri} is revoked`);
       else this.#tell(s);
     }

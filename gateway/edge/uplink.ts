@@ -59,7 +59,7 @@ export class Uplink implements Service {
 
   /** Fresh sessions with the present certificate; the old ones take no new streams and end when theirs have. */
   async redial(drainMs: number): Promise<void> {
-    for (const [gateway, old] of [...this.#sessions]) {
+    for (const [gateway, old] of this.#sessions) {
       this.#take(gateway, await this.#dial(gateway));
       void old.drain(drainMs);
     }

@@ -267,7 +267,7 @@ export class MuxSession implements StreamSession, FrameSink {
     if (this.#end !== null) return;
     this.#end = { code, reason };
     clearInterval(this.#timer);
-    for (const stream of [...this.#streams.values()]) stream.onReset(code === 'done' ? 'unavailable' : code, reason);
+    for (const stream of this.#streams.values()) stream.onReset(code === 'done' ? 'unavailable' : code, reason);
     this.#streams.clear();
     this.#whenIdle?.();
     this.#socket.end();
