@@ -1,5 +1,5 @@
 /** A node agent as the tests of the edge need it: real containerd and QEMU, links without the data plane. Run as a program, it is an agent that never reaches the cloud. */
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from '../../api/client.ts';
 import { systemClock } from '../../base/clock.ts';
@@ -15,10 +15,13 @@ export interface EdgeNodePaths {
 }
 
 export function edgeNode(paths: EdgeNodePaths, client: Client, log: Logger = silentLogger): Promise<NodeAgent> {
-  const plugin = join(paths.dir, 'test-cni');
+  const built = join(import.meta.dirname, '..', '..', 'dataplane', 'cni', 'proxima-cni');
+  const plugin = existsSync(built) ? built : join(paths.dir, 'test-cni');
   mkdirSync(paths.dir, { recursive: true });
-  writeFileSync(plugin, readFileSync(join(import.meta.dirname, 'cni-carrier.mjs'), 'utf8').replace('/usr/bin/env node', process.execPath));
-  chmodSync(plugin, 0o755);
+  if (plugin !== built) {
+    writeFileSync(plugin, readFileSync(join(import.meta.dirname, 'cni-carrier.mjs'), 'utf8').replace('/usr/bin/env node', process.execPath));
+    chmodSync(plugin, 0o755);
+  }
   return composeAgent({
     dir: paths.dir, node: 'n1', site: 'test-site', region: 'test-region', address: '127.0.0.1', mtu: 1400,
     cniPlugin: plugin, images: paths.images, vmImageDir: paths.vmImageDir,
