@@ -313,8 +313,6 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct port *self)
 
 	if (bpf_skb_load_bytes(skb, 0, &a, sizeof(a)))
 		return drop(DROP_MALFORMED);
-	if (a.op == bpf_htons(ARPOP_REPLY))
-		return TC_ACT_OK; /* the host asked */
 	/* A pod that probes or announces its own address must hear nothing. */
 	if (a.op != bpf_htons(ARPOP_REQUEST) || a.tpa == self->addr || a.spa != self->addr)
 		return TC_ACT_SHOT;
@@ -351,8 +349,6 @@ int from_pod(struct __sk_buff *skb)
 		return drop(bad);
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, mac, 6) || !is_same_mac(mac, self->mac) || p.src != self->addr)
 		return drop(DROP_SPOOFED);
-	if (p.dst == p.cfg->probe_addr)
-		return TC_ACT_OK; /* the node's own probes */
 	p.vni = self->vni;
 	return forward(skb, &p);
 }

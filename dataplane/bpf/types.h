@@ -132,7 +132,6 @@ struct config {
 	__u32 tunnel_ifindex; /* 0 = no relay here */
 	__be32 tunnel_addr;
 	__u32 uplink_ifindex; /* 0 = no front here */
-	__be32 probe_addr; /* the node's own address towards its pods */
 };
 
 _Static_assert(sizeof(struct endpoint) == 16, "endpoint");
@@ -143,6 +142,6 @@ _Static_assert(sizeof(struct flow_key) == 16, "flow_key");
 _Static_assert(sizeof(struct reply_key) == 20, "reply_key");
 _Static_assert(sizeof(struct reply) == 24, "reply");
 _Static_assert(sizeof(struct count) == 48, "count");
-_Static_assert(sizeof(struct config) == 24, "config");
+_Static_assert(sizeof(struct config) == 20, "config");
 
 #endif

@@ -1,0 +1,86 @@
+/**
+ * From goal entries to map writes: pure. The kernel holds what the last goal said, and `Kernel` is that, by map and key in hex, so that a
+ * restarted daemon reads it back from the pinned maps and writes only the difference.
+ */
+import type { GoalEntry } from '../../api/goal.ts';
+import { encode, ipBytes, type PREFIX } from './layout.ts';
+
+export type MapName = 'endpoints' | 'prefixes' | 'droplets' | 'fronts' | 'regions';
+export const GOAL_MAPS: readonly MapName[] = ['endpoints', 'prefixes', 'droplets', 'fronts', 'regions'];
+
+/** hex key -> hex value, per map. */
+export type MapContents = Readonly<Record<MapName, ReadonlyMap<string, string>>>;
+
+export interface LocalEndpoint {
+  readonly ifindex: number;
+  readonly isTap: boolean;
+}
+
+export interface PlanContext {
+  readonly address: string;
+  readonly hasTunnel: boolean;
+  /** Interfaces that are attached on this droplet, by `vni/address`. */
+  readonly local: ReadonlyMap<string, LocalEndpoint & { readonly mac: string }>;
+}
+
+export interface MapStep {
+  readonly map: MapName;
+  readonly put: readonly (readonly [key: string, value: string])[];
+  readonly drop: readonly string[];
+}
+
+const RELAY_RANGE = /^100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./;
+export const isTunnelAddress = (address: string): boolean => RELAY_RANGE.test(address);
+
+/** What the maps should hold. Two VPC entries of one prefix (a route as wide as the VPC) leave the more useful one: the one with hops. */
+export function desired(entries: Iterable<GoalEntry>, context: PlanContext): MapContents {
+  const out: Record<MapName, Map<string, string>> = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), fronts: new Map(), regions: new Map() };
+  const set = (map: MapName, key: Buffer, value: Buffer): void => void out[map].set(key.toString('hex'), value.toString('hex'));
+  const setPrefix = (vni: number, cidr: string, kind: keyof typeof PREFIX, hops: readonly string[]): void => {
+    const key = encode.prefixKey(vni, cidr);
+    if (kind === 'vpc' && out.prefixes.has(key.toString('hex'))) return;
+    set('prefixes', key, encode.prefix(kind, hops));
+  };
+  for (const e of entries) {
+    switch (e.kind) {
+      case 'vpc':
+        setPrefix(e.vni, e.cidr, 'vpc', []);
+        break;
+      case 'network':
+        setPrefix(e.vni, e.cidr, 'network', e.bouncers.filter((b) => b !== context.address));
+        break;
+      case 'route':
+        setPrefix(e.vni, e.cidr, 'route', [e.relay]);
+        break;
+      case 'endpoint':
+        if (e.droplet !== context.address) set('endpoints', encode.vpcAddr(e.vni, e.address), encode.endpoint({ droplet: e.droplet, ifindex: 0, mac: e.mac, isTap: false }));
+        break;
+      case 'droplet':
+        if (!isTunnelAddress(e.address) || context.hasTunnel) set('droplets', ipBytes(e.address), encode.droplet(isTunnelAddress(e.address)));
+        break;
+      case 'front':
+        set('fronts', encode.frontKey(e.address, e.port, e.protocol), encode.front(e.vni, e.application, e.backends));
+        break;
+      case 'client-region':
+        set('regions', encode.regionKey(e.cidr), encode.u32(e.id));
+        break;
+      case 'scaled':
+        break; // said in the acknowledgement: see Transit.apply
+    }
+  }
+  // What is attached here is here, whatever a goal that is a moment old says.
+  for (const [at, local] of context.local) {
+    const [vni = '0', address = ''] = at.split('/');
+    set('endpoints', encode.vpcAddr(Number(vni), address), encode.endpoint({ droplet: null, ifindex: local.ifindex, mac: local.mac, isTap: local.isTap }));
+  }
+  return out;
+}
+
+/** Adds before it removes, so that no packet meets a gap. */
+export function plan(want: MapContents, have: MapContents): readonly MapStep[] {
+  return GOAL_MAPS.flatMap((map) => {
+    const put = [...want[map]].filter(([k, v]) => have[map].get(k) !== v);
+    const drop = [...have[map].keys()].filter((k) => !want[map].has(k));
+    return put.length === 0 && drop.length === 0 ? [] : [{ map, put, drop }];
+  });
+}
