@@ -34,6 +34,8 @@ export interface RegistryDeps {
 
 const ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 const RETRIES = 8;
+const EVENT_TTL_MS = 3_600_000;
+const EVENT_LEASE_SHARED_MS = 300_000;
 const DELETION = Buffer.from('"deletionTimestamp"');
 
 /** Makes the object after a change from the one before; called again when somebody else wrote in between. */
@@ -43,6 +45,7 @@ export class Registry {
   readonly store: Store;
   readonly #clock: Clock;
   #second = { at: -1, text: '' };
+  #eventLease: { readonly until: number; readonly lease: Promise<string> } = { until: 0, lease: Promise.resolve('') };
 
   constructor(deps: RegistryDeps) {
     this.store = deps.store;
@@ -70,7 +73,8 @@ export class Registry {
         if ((await this.store.get(key)) !== null) throw alreadyExists(def.resource, name);
         return { bytes, revision: 0 };
       }
-      const result = await this.store.txn([{ key, is: 'absent' }], [{ op: 'put', key, value: bytes }, ...this.#companions(def, name)]);
+      const put: Op = { op: 'put', key, value: bytes, ...(await this.#lifetime(def)) };
+      const result = await this.store.txn([{ key, is: 'absent' }], [put, ...this.#companions(def, name)]);
       if (result.ok) return { bytes, revision: result.revision };
       if (!generated || attempt >= RETRIES) throw alreadyExists(def.resource, name);
     }
@@ -98,6 +102,18 @@ export class Registry {
       status: { phase: 'Active' },
     };
     return [{ op: 'put', key: keyOf(Resources.Namespace, { tenant: name, namespace: null, name: 'default' }), value: encode(Resources.Namespace, namespace) }];
+  }
+
+  /** Events go by themselves after an hour or so; those of a few minutes share a lease. */
+  async #lifetime(def: KindDefinition): Promise<{ readonly lease?: string }> {
+    if (def.resource !== Resources.Event) return {};
+    const now = this.#clock.now();
+    if (now >= this.#eventLease.until) {
+      const lease = this.store.grantLease(EVENT_TTL_MS + EVENT_LEASE_SHARED_MS);
+      this.#eventLease = { until: now + EVENT_LEASE_SHARED_MS, lease };
+      lease.catch(() => (this.#eventLease = { until: 0, lease })); // the next event asks again; this one reports the error
+    }
+    return { lease: await this.#eventLease.lease };
   }
 
   /** Whole seconds; the last one made is kept, thousands of objects share it. */
@@ -144,7 +160,7 @@ export class Registry {
       if (isDeepStrictEqual(live, next)) return before;
       const bytes = encode(def.resource, next);
       if (how.dryRun) return { bytes, revision: entry.modRevision };
-      const op: Op = isGone(next) ? { op: 'delete', key } : { op: 'put', key, value: bytes };
+      const op: Op = isGone(next) ? { op: 'delete', key } : { op: 'put', key, value: bytes, ...(await this.#lifetime(def)) };
       const result = await this.store.txn([{ key, is: 'revision', modRevision: entry.modRevision }], [op]);
       if (result.ok) return { bytes, revision: result.revision };
       if (attempt >= RETRIES) throw conflict(def.resource, address.name);

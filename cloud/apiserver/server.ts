@@ -2,8 +2,8 @@
  * The Kubernetes-style API server as a library. A region and the global plane each make one with their own store and list of kinds:
  * HTTPS (or HTTP without `tls`) for everybody else, `localClient` for the code in the same process.
  */
-import type { IncomingMessage, Server } from 'node:http';
-import { Server as TlsServer, type TLSSocket } from 'node:tls';
+import type { Server } from 'node:http';
+import { Server as TlsServer } from 'node:tls';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Registry as Metrics, Histogram } from 'prom-client';
 import type { Client, ResourceId } from '../../api/client.ts';
@@ -15,9 +15,10 @@ import { systemClock, type Clock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Store } from '../store/port.ts';
+import { Authenticator, type AuthOptions } from './authenticate.ts';
 import { mediaType } from './body.ts';
 import { Discovery } from './discovery.ts';
-import { type Identity, identityOfCertificate, masterIdentity, SYSTEM_TENANT, type StaticToken, tokenAuthenticator } from './identity.ts';
+import { type Identity, masterIdentity, SYSTEM_TENANT } from './identity.ts';
 import { LocalClient } from './local-client.ts';
 import type { PodLogs } from './pod-logs.ts';
 import { Purge } from './purge.ts';
@@ -41,11 +42,7 @@ export interface ApiServerOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** null = plain HTTP, for tests and for a loopback behind something else. */
   readonly tls: TlsMaterial | null;
-  readonly auth: {
-    readonly tokens?: readonly StaticToken[];
-    /** Serial numbers (lower-case hex) of client certificates that are no longer believed; asked on every request. */
-    readonly isRevoked?: (serial: string) => boolean;
-  };
+  readonly auth: AuthOptions;
   readonly log: Logger;
   readonly clock?: Clock;
   readonly podLogs?: PodLogs;
@@ -66,11 +63,6 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   return new HttpApiServer(options);
 }
 
-interface Known {
-  readonly who: Identity;
-  readonly serial: string;
-}
-
 class HttpApiServer implements ApiServer {
   readonly name = 'api server';
   readonly #o: ApiServerOptions;
@@ -80,9 +72,8 @@ class HttpApiServer implements ApiServer {
   readonly #purge: Purge;
   readonly #app: FastifyInstance;
   readonly #deps: HandlerDeps;
-  readonly #tokens: (token: string) => Identity | null;
+  readonly #authenticator: Authenticator;
   readonly #stopping = new AbortController();
-  readonly #connections = new WeakMap<object, Known | null>();
   readonly #metrics = new Metrics();
   readonly #latency: Histogram;
   /** Looking a label set up costs more than the rest of the observation. */
@@ -98,7 +89,7 @@ class HttpApiServer implements ApiServer {
     this.#byId = new Map(options.kinds.map((d) => [`${d.resource.group}/${d.resource.version}/${d.resource.plural}`, d]));
     this.#discovery = new Discovery(options.kinds);
     this.#purge = new Purge({ registry: this.#registry, kinds: options.kinds, log: options.log, clock });
-    this.#tokens = tokenAuthenticator(options.auth.tokens ?? []);
+    this.#authenticator = new Authenticator(options.auth);
     this.#deps = {
       registry: this.#registry,
       find: (group, version, plural) => this.#byId.get(`${group}/${version}/${plural}`) ?? null,
@@ -191,7 +182,7 @@ class HttpApiServer implements ApiServer {
     const query = new Query(cut < 0 ? '' : url.slice(cut + 1));
     const parsed = parsePath(cut < 0 ? url : url.slice(0, cut));
     if (parsed.kind === 'other' && this.#serveHealth(parsed.path, reply)) return;
-    const who = this.#authenticate(request.raw);
+    const who = this.#authenticator.identify(request.raw);
     const started = performance.now();
     const answer = await this.#answer(parsed, request, reply, query, who);
     if (answer === null) return;
@@ -259,33 +250,6 @@ class HttpApiServer implements ApiServer {
     const isUp = word === 'livez' || this.#isReady;
     reply.code(isUp ? 200 : 503).header('content-type', 'text/plain').send(isUp ? 'ok' : 'starting');
     return true;
-  }
-
-  #authenticate(request: IncomingMessage): Identity {
-    if (request.headers['impersonate-user'] !== undefined) throw new MeshError('forbidden', 'impersonation is not served here', { next: 'use a credential of that user' });
-    const header = request.headers.authorization ?? '';
-    if (header.startsWith('Bearer ')) {
-      const who = this.#tokens(header.slice('Bearer '.length).trim());
-      if (who !== null) return who;
-      throw new MeshError('unauthenticated', 'Unauthorized');
-    }
-    const known = this.#certificateOf(request.socket as TLSSocket);
-    if (known === null) throw new MeshError('unauthenticated', 'Unauthorized');
-    if (this.#o.auth.isRevoked?.(known.serial) === true) throw new MeshError('unauthenticated', 'Unauthorized: the certificate was revoked');
-    return known.who;
-  }
-
-  /** Read once per connection. */
-  #certificateOf(socket: TLSSocket): Known | null {
-    const known = this.#connections.get(socket);
-    if (known !== undefined) return known;
-    let made: Known | null = null;
-    if (socket.authorized === true) {
-      const certificate = socket.getPeerCertificate();
-      made = { who: identityOfCertificate(certificate.subject), serial: certificate.serialNumber.toLowerCase() };
-    }
-    this.#connections.set(socket, made);
-    return made;
   }
 
   #statusOf(error: Error & { readonly statusCode?: number }): ReturnType<typeof statusOf> {

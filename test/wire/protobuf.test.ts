@@ -9,10 +9,14 @@ import { suite } from '../kit/suite.ts';
 
 const { it, skip, run } = suite('protobuf');
 
-/** A Namespace `demo` as kubectl 1.33 sends it. */
-const NAMESPACE = Buffer.from('6b38730a0f0a02763112094e616d657370616365121e0a180a0464656d6f120018002a00320038004200ba01060a0012001a0012001a00220a', 'hex').subarray(0, -2);
+/** A Namespace `demo`: magic, { typeMeta { "v1", "Namespace" }, raw { metadata { name }, spec {}, status {} }, "", "" }. */
+const NAMESPACE = Buffer.from('6b387300' + '0a0f0a02763112094e616d657370616365' + '120c0a060a0464656d6f12001a00' + '1a002200', 'hex');
 
 const fixtures = process.env['PROXIMA_KUBERNETES_TESTDATA'] ?? join(import.meta.dirname, '../../../shared/data/kubernetes/testdata');
+
+it('decodes a golden Namespace', () => {
+  assert.equal(decodeProtobuf(NAMESPACE), { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'demo' }, spec: {}, status: {} });
+});
 
 it('refuses what is not protobuf, and every truncation, without crashing', () => {
   for (const bytes of [Buffer.from('{}'), Buffer.from('k8s\0\x0a\xff\xff'), Buffer.from('k8s\0\x07')]) {
