@@ -17,6 +17,7 @@ import { machineCapacity, NodeRegistration } from './agent/node.ts';
 import { Telemetry } from './agent/telemetry.ts';
 import { TransitNetwork, type FrontCount, type TransitPort } from './agent/transit.ts';
 import { decodeAgentConfig, type AgentConfig } from './config.ts';
+import { DataPlane } from './data-plane.ts';
 
 /** The data plane of this node, as the agent uses it. */
 export interface Transit extends TransitPort, Service {
@@ -25,7 +26,7 @@ export interface Transit extends TransitPort, Service {
 }
 
 export interface AgentParts {
-  /** Makes the data plane; absent = pods in a VPC cannot be attached and say so. */
+  /** Makes another data plane than ours, in tests. */
   readonly transit?: (config: AgentConfig, identity: LoadedIdentity, log: Logger) => Promise<Transit>;
 }
 
@@ -48,14 +49,14 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
   const identity = loadIdentity(config.identity.dir, config.identity.use);
   const { server, serverName } = config.api;
   const client = createHttpClient({ server, ca: identity.trustPem, credential: { kind: 'certificate', cert: identity.chainPem, key: identity.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: `proxima-agent/${config.node}` });
-  const transit = await parts.transit?.(config, identity, log);
-  const node = await nodeAgent(config, client, transit ?? null, log);
+  const transit = parts.transit === undefined ? dataPlaneOf(config, identity, client, log) : await parts.transit(config, identity, log);
+  const node = await nodeAgent(config, client, transit, log);
   const endpoint = new AgentEndpoint({ listen: config.listen, tls: { key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem }, logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
   const registration = registrationOf(config, client, node, endpoint, log);
   node.onRuntime = () => registration.changed();
-  const group = new ServiceGroup('agent', [...(transit === undefined ? [] : [transit]), endpoint, node, registration, ...telemetryOf(config, client, identity, transit ?? null, log)]);
+  const group = new ServiceGroup('agent', [...(transit === null ? [] : [transit]), endpoint, node, registration, ...telemetryOf(config, client, identity, transit, log)]);
   await group.start(new AbortController().signal);
-  log.info('agent started', { site: config.site, containerRuntime: node.runtimeName, endpointPort: endpoint.port, dataPlane: transit !== undefined });
+  log.info('agent started', { site: config.site, containerRuntime: node.runtimeName, endpointPort: endpoint.port, dataPlane: transit !== null });
   return {
     node: config.node,
     port: endpoint.port,
@@ -64,6 +65,11 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
       await client.close();
     },
   };
+}
+
+/** null where the configuration names no goal state: pods in a VPC cannot be attached then, and say so. */
+function dataPlaneOf(config: AgentConfig, identity: LoadedIdentity, client: HttpClient, log: Logger): Transit | null {
+  return config.goal === null ? null : new DataPlane(config, identity, client, log);
 }
 
 function nodeAgent(config: AgentConfig, client: HttpClient, transit: Transit | null, log: Logger): Promise<NodeAgent> {

@@ -29,20 +29,19 @@ export function actTable(c: ActContext): Act {
   return {
     'run-sandbox': async ({ attempt }) => {
       await containers.runSandbox(pod, attempt);
-      // A new sandbox means new containers: their instance numbers go on from the ones that went with the old sandbox.
-      if (attempt > 0) for (const { name } of pod.spec.containers ?? []) started(name, (current().starts[name] ?? 0) + 1);
     },
     'remove-sandbox': ({ id }) => containers.removeSandbox(pod, id),
     'start-container': async ({ name, attempt, sandboxId }) => {
       const sandbox = c.seen.sandboxes?.find((s) => s.id === sandboxId);
       if (sandbox === undefined) throw new MeshError('internal', `sandbox ${sandboxId} was not seen`);
       await containers.startContainer(pod, name, attempt, sandbox);
+      started(name, attempt + 1);
     },
     'stop-container': ({ id, graceMs }) => containers.stopContainer(id, graceMs),
     'remove-container': ({ id }) => containers.removeContainer(id),
     'note-end': async ({ name, attempt, ranMs }) => {
-      const { crashes, starts } = current();
-      c.records.change(uid, { crashes: { ...crashes, [name]: afterEnd(crashes[name], ranMs, c.now) }, starts: { ...starts, [name]: Math.max(starts[name] ?? 0, attempt + 1) } });
+      const { crashes } = current();
+      c.records.change(uid, { crashes: { ...crashes, [name]: afterEnd(crashes[name], attempt, ranMs, c.now) } });
     },
     'start-vm': async ({ attempt }) => {
       if (c.record.address === null) throw new MeshError('internal', 'a VM pod without an address');

@@ -5,8 +5,8 @@ const FIRST_MS = 1000;
 const MAX_MS = 300_000;
 const FORGIVE_MS = 600_000;
 
-export function afterEnd(last: Crash | undefined, ranMs: number, now: number): Crash {
-  return { count: ranMs >= FORGIVE_MS ? 1 : (last?.count ?? 0) + 1, at: now };
+export function afterEnd(last: Crash | undefined, attempt: number, ranMs: number, now: number): Crash {
+  return { count: ranMs >= FORGIVE_MS ? 1 : (last?.count ?? 0) + 1, at: now, attempt };
 }
 
 /** The earliest start, ms; 0 = any time. */

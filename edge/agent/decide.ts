@@ -72,19 +72,15 @@ function runContainers(record: PodRecord, seen: Observed, now: number): Decision
 function containerSteps(record: PodRecord, name: string, mine: readonly ObservedContainer[], sandboxId: string, now: number): Decision {
   const [last, ...older] = mine;
   const steps: Step[] = older.slice(1).map((c) => ({ kind: 'remove-container', id: c.id })); // one ended instance stays, for its log and exit code
-  const start: Step = { kind: 'start-container', name, attempt: record.starts[name] ?? 0, sandboxId };
+  // An agent that was killed right after a start has not written it down.
+  const start: Step = { kind: 'start-container', name, attempt: Math.max(record.starts[name] ?? 0, (last?.attempt ?? -1) + 1), sandboxId };
   if (last === undefined) return { steps: [...steps, start], wakeAt: null };
   if (last.state === 'running') return { steps, wakeAt: null };
   if (last.state === 'created' || last.state === 'unknown') return { steps: [...steps, { kind: 'remove-container', id: last.id }, start], wakeAt: null };
   if (!shouldRestart(record.pod, last.exitCode)) return { steps, wakeAt: null };
-  if (!noted(record, name, last.attempt)) return { steps: [...steps, { kind: 'note-end', name, attempt: last.attempt, ranMs: Math.max(0, last.finishedAt - last.startedAt) }], wakeAt: null };
+  if ((record.crashes[name]?.attempt ?? -1) < last.attempt) return { steps: [...steps, { kind: 'note-end', name, attempt: last.attempt, ranMs: Math.max(0, last.finishedAt - last.startedAt) }], wakeAt: null };
   const at = startableAt(record.crashes[name]);
   return now >= at ? { steps: [...steps, start], wakeAt: null } : { steps, wakeAt: at };
-}
-
-/** `starts` runs ahead of the attempt as soon as its end is booked. */
-function noted(record: PodRecord, name: string, attempt: number): boolean {
-  return (record.starts[name] ?? 0) > attempt;
 }
 
 function newest(containers: readonly ObservedContainer[]): readonly ObservedContainer[] {

@@ -17,6 +17,8 @@ export interface Crash {
   readonly count: number;
   /** When the last of them was seen, ms. */
   readonly at: number;
+  /** The start that it was the end of. */
+  readonly attempt: number;
 }
 
 /** One desired pod, as the disk has it. */

@@ -29,7 +29,7 @@ const table: readonly [title: string, record: PodRecord, seen: Observed, kinds: 
   ['starts its container in the sandbox', record(), { ...nothing, ...live }, ['start-container']],
   ['leaves a running container alone', record(), { ...nothing, ...live, containers: [container()] }, []],
   ['books an end before it starts again', record(), { ...nothing, ...live, containers: [container({ state: 'exited' })] }, ['note-end']],
-  ['starts again at once after the first end', record({}, { starts: { a: 1 }, crashes: { a: { count: 1, at: 0 } } }), { ...nothing, ...live, containers: [container({ state: 'exited' })] }, ['start-container']],
+  ['starts again at once after the first end', record({}, { starts: { a: 1 }, crashes: { a: { count: 1, at: 0, attempt: 0 } } }), { ...nothing, ...live, containers: [container({ state: 'exited' })] }, ['start-container']],
   ['does not start again what may not be', record({ restartPolicy: 'Never' }), { ...nothing, ...live, containers: [container({ state: 'exited', exitCode: 3 })] }, []],
   ['does not start again what succeeded, on failure', record({ restartPolicy: 'OnFailure' }), { ...nothing, ...live, containers: [container({ state: 'exited' })] }, []],
   ['replaces a sandbox that a reboot has ended', record(), { ...nothing, sandboxes: [{ id: 's0', ready: false, attempt: 0 }], containers: [container({ state: 'exited' })] }, ['remove-sandbox', 'run-sandbox']],
@@ -55,15 +55,15 @@ it('gives the grace period of the deletion to containers, and none when the API 
 });
 
 it('waits longer after each end, up to five minutes, and forgives after ten minutes of running', () => {
-  let crash = afterEnd(undefined, 0, 1000);
+  let crash = afterEnd(undefined, 0, 0, 1000);
   const waits: number[] = [];
   for (let i = 0; i < 12; i++) {
     waits.push(Math.max(0, startableAt(crash) - crash.at));
-    crash = afterEnd(crash, 10, 1000);
+    crash = afterEnd(crash, i, 10, 1000);
   }
   assert.equal(waits, [0, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 300000, 300000]);
-  assert.is(afterEnd(crash, 600_000, 1000).count, 1);
-  const crashed = record({}, { starts: { a: 3 }, crashes: { a: { count: 3, at: 1000 } } });
+  assert.is(afterEnd(crash, 99, 600_000, 1000).count, 1);
+  const crashed = record({}, { starts: { a: 3 }, crashes: { a: { count: 3, at: 1000, attempt: 2 } } });
   assert.equal(decide(crashed, { ...nothing, ...live, containers: [container({ state: 'exited', attempt: 2 })] }, 1500), { steps: [], wakeAt: 3000 });
 });
 
@@ -73,10 +73,10 @@ function apply(r: PodRecord, seen: Observed, step: Step, now: number): { r: PodR
   switch (step.kind) {
     case 'run-sandbox': return { r, seen: { ...seen, sandboxes: [{ id: `s${step.attempt}`, ready: true, attempt: step.attempt }, ...(seen.sandboxes ?? [])] } };
     case 'remove-sandbox': return { r, seen: { ...seen, sandboxes: (seen.sandboxes ?? []).filter((s) => s.id !== step.id), containers: seen.containers.filter((c) => c.sandboxId !== step.id) } };
-    case 'start-container': return { r, seen: { ...seen, containers: [container({ id: `c${now}.${step.name}`, name: step.name, attempt: step.attempt, sandboxId: step.sandboxId, startedAt: now }), ...seen.containers] } };
+    case 'start-container': return { r: next(step.name, step.attempt + 1), seen: { ...seen, containers: [container({ id: `c${now}.${step.name}`, name: step.name, attempt: step.attempt, sandboxId: step.sandboxId, startedAt: now }), ...seen.containers] } };
     case 'stop-container': return { r, seen: { ...seen, containers: seen.containers.map((c) => (c.id === step.id ? { ...c, state: 'exited' as const } : c)) } };
     case 'remove-container': return { r, seen: { ...seen, containers: seen.containers.filter((c) => c.id !== step.id) } };
-    case 'note-end': return { r: { ...next(step.name, Math.max(r.starts[step.name] ?? 0, step.attempt + 1)), crashes: { ...r.crashes, [step.name]: afterEnd(r.crashes[step.name], step.ranMs, now) } }, seen };
+    case 'note-end': return { r: { ...r, crashes: { ...r.crashes, [step.name]: afterEnd(r.crashes[step.name], step.attempt, step.ranMs, now) } }, seen };
     case 'start-vm': return { r: next('v', step.attempt + 1), seen: { ...seen, vm: { power: 'running', configured: true, startedAt: now } } };
     case 'stop-vm': return { r, seen: { ...seen, vm: null } };
     case 'pause-vm': return { r, seen: { ...seen, vm: { power: 'paused', configured: true, startedAt: 0 } } };
