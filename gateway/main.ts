@@ -7,7 +7,6 @@ import { systemClock } from '../base/clock.ts';
 import { createLogger } from '../base/log.ts';
 import type { Logger } from '../base/log.ts';
 import { loadIdentity } from '../certs/enrol.ts';
-import type { LoadedIdentity } from '../certs/enrol.ts';
 import { CloudGatewaySchema, decodeConfig, EdgeGatewaySchema } from './config.ts';
 import type { CloudGatewayConfig, EdgeGatewayConfig } from './config.ts';
 
@@ -35,11 +34,36 @@ export function decodeEdgeConfig(input: unknown, source = 'edge gateway config')
 
 const timing = (o: GatewayStartOptions): { pingMs?: number; deadMs?: number } => ({ ...(o.pingMs === undefined ? {} : { pingMs: o.pingMs }), ...(o.deadMs === undefined ? {} : { deadMs: o.deadMs }) });
 
-/** Loaded here alone: an edge gateway speaks to no API and shall not pay for the client. */
-async function regionClient(config: CloudGatewayConfig, id: LoadedIdentity): Promise<HttpClient> {
+type RenewableClient = Client & { renew(): void; close(): Promise<void> };
+
+/** How long requests of the old credential may take to end. */
+const OLD_CLIENT_MS = 60_000;
+
+/** The region's API by the gateway's own certificate, whichever that is now. Loaded here alone: an edge gateway speaks to no API. */
+async function regionClient(config: CloudGatewayConfig): Promise<RenewableClient> {
   const { createHttpClient } = await import('../api/http-client.ts');
   const { server, serverName } = config.api;
-  return createHttpClient({ server, ca: id.trustPem, credential: { kind: 'certificate', cert: id.chainPem, key: id.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: 'proxima-cloud-gateway' });
+  const make = (): HttpClient => {
+    const id = loadIdentity(config.identity.dir, config.identity.use);
+    return createHttpClient({ server, ca: id.trustPem, credential: { kind: 'certificate', cert: id.chainPem, key: id.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: 'proxima-cloud-gateway' });
+  };
+  let now = make();
+  return {
+    get: (...a) => now.get(...a),
+    list: (...a) => now.list(...a),
+    watch: (...a) => now.watch(...a),
+    create: (...a) => now.create(...a),
+    update: (...a) => now.update(...a),
+    updateStatus: (...a) => now.updateStatus(...a),
+    patch: (...a) => now.patch(...a),
+    delete: (...a) => now.delete(...a),
+    renew: () => {
+      const old = now;
+      now = make();
+      setTimeout(() => void old.close(), OLD_CLIENT_MS).unref();
+    },
+    close: () => now.close(),
+  };
 }
 
 /** Resolves once every port listens and the region's presences and revocations are known. */
@@ -47,17 +71,15 @@ export async function cloudGatewayStart(input: unknown, options: GatewayStartOpt
   const config = decodeCloudConfig(input);
   const { CloudGateway } = await import('./cloud/gateway.ts');
   const log = options.log ?? createLogger({ name: 'cloud-gateway', level: config.logLevel });
-  const id = loadIdentity(config.identity.dir, config.identity.use);
-  const http = options.client === undefined ? await regionClient(config, id) : null;
-  const client = options.client ?? (http as Client);
+  const own = options.client === undefined ? await regionClient(config) : null;
   const abort = new AbortController();
   options.signal?.addEventListener('abort', () => abort.abort(options.signal?.reason), { once: true });
-  const gateway = new CloudGateway(config, { log, clock: systemClock, client, ...timing(options) });
+  const gateway = new CloudGateway(config, { log, clock: systemClock, client: options.client ?? (own as RenewableClient), ...timing(options), onRenewed: () => void own?.renew() });
   const ports = await gateway.start(abort.signal);
   const stop = async (): Promise<void> => {
     await gateway.stop();
     abort.abort(new Error('gateway stopped'));
-    await http?.close();
+    await own?.close();
   };
   return { gateway, ports, stop };
 }

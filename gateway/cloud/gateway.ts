@@ -34,6 +34,8 @@ export interface CloudGatewayDeps {
   readonly client: Client;
   /** Default: JoinToken objects of the region's API. */
   readonly tokens?: TokenPort;
+  /** The gateway's own certificate is another now. */
+  readonly onRenewed?: () => void;
   readonly pingMs?: number;
   readonly deadMs?: number;
 }
@@ -150,6 +152,7 @@ export class CloudGateway {
     this.#listeners.renew(tls);
     this.#broker.renew(tls);
     this.#enrol?.renew(tls);
+    this.#d.onRenewed?.();
   }
 
   #changed(): void {
