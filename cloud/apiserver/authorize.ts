@@ -25,6 +25,7 @@ export function authorize(who: Identity, ask: Ask): string | null {
   const id = `${ask.resource.group}/${ask.resource.plural}`;
   if (who.tenant === SYSTEM_TENANT) {
     if (!who.groups.includes(NODES)) return 'the credential has no role';
+    if (id === '/pods' && ask.verb === 'create') return 'agents run pods, they do not make them';
     if (NODE_WRITES.has(id)) return null;
     return isRead(ask.verb) && NODE_READS.has(id) ? null : 'not a resource of node agents';
   }

@@ -48,6 +48,7 @@ it('takes the tenant from the certificate, and lets a node do its work and nothi
   assert.is(await kindOf(node.create(Resources.Node, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } })), 'allowed');
   assert.is(await kindOf(node.list(Resources.Pod, { tenant: 'all', fieldSelector: 'spec.nodeName=n1' })), 'allowed');
   assert.is(await kindOf(node.create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: 'x' } })), 'forbidden');
+  assert.is(await kindOf(node.create(Resources.Pod, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'default', tenant: 'acme' } })), 'forbidden');
   assert.is(await kindOf(client('mallory', ['system:nodes']).list(Resources.Node)), 'forbidden', 'the group without the name is nobody');
   assert.is(await kindOf(client('admin', ['system:masters']).list(Resources.ConfigMap, { tenant: 'nobody' })), 'not-found');
 });
