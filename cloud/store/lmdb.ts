@@ -138,6 +138,7 @@ class LmdbStore implements Store {
     }
     let events: readonly StoreEvent[] = [];
     let result: TxnResult | null = null;
+    let taken = 0;
     try {
       await this.#root.transaction(() => {
         const conflict = this.#firstConflict(conditions);
@@ -146,10 +147,13 @@ class LmdbStore implements Store {
           return;
         }
         const revision = ++this.#assigned;
+        taken = revision;
         events = this.#write(ops, revision);
         result = { ok: true, revision };
       });
     } catch (error) {
+      // The number is used up: watchers must not wait for it for ever.
+      if (taken > 0) this.#feed.publish({ revision: taken, events: [] });
       throw this.#fatal(error);
     }
     const done = result as TxnResult | null;
