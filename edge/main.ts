@@ -1,12 +1,14 @@
 /** The node agent's process: configuration to running parts. The only file of the edge that names concrete classes of other folders. */
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { MeshError } from '../api/errors.ts';
+import { isMeshError, MeshError } from '../api/errors.ts';
 import { createHttpClient, type HttpClient } from '../api/http-client.ts';
 import { systemClock } from '../base/clock.ts';
 import { ServiceGroup, type Service } from '../base/lifecycle.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { loadIdentity, type LoadedIdentity } from '../certs/enrol.ts';
+import { GoalClient } from '../dataplane/transit/goal-client.ts';
+import { createTransit, type Transit } from '../dataplane/transit/transit.ts';
 import { siteCapacity } from './agent/capacity.ts';
 import { composeAgent, type NodeAgent } from './agent/compose.ts';
 import { LatencyProbes } from './agent/latency.ts';
@@ -20,14 +22,14 @@ import { decodeAgentConfig, type AgentConfig } from './config.ts';
 import { DataPlane } from './data-plane.ts';
 
 /** The data plane of this node, as the agent uses it. */
-export interface Transit extends TransitPort, Service {
+export interface AgentTransit extends TransitPort, Service {
   /** Totals of the front's counters. */
-  frontCounts(): Promise<readonly FrontCount[]>;
+  counters(): readonly FrontCount[];
 }
 
 export interface AgentParts {
-  /** Makes another data plane than ours, in tests. */
-  readonly transit?: (config: AgentConfig, identity: LoadedIdentity, log: Logger) => Promise<Transit>;
+  /** Makes the data plane in place of the built one; null = none. */
+  readonly transit?: ((config: AgentConfig, identity: LoadedIdentity, log: Logger) => AgentTransit) | null;
 }
 
 export interface RunningAgent {
@@ -72,7 +74,43 @@ function dataPlaneOf(config: AgentConfig, identity: LoadedIdentity, client: Http
   return config.goal === null ? null : new DataPlane(config, identity, client, log);
 }
 
-function nodeAgent(config: AgentConfig, client: HttpClient, transit: Transit | null, log: Logger): Promise<NodeAgent> {
+/** The transit daemon, in this process, and the stream that tells it its goal state. */
+function dataPlane(config: AgentConfig, identity: LoadedIdentity, log: Logger): AgentTransit {
+  const { interface: lan, address, relay, front } = config.droplet;
+  const transit = createTransit({ droplet: config.node, interface: lan, address, tunnel: relay === undefined ? null : { interface: relay.interface, address: relay.address }, uplink: front?.interface ?? null, log });
+  const { server, serverName } = config.goal ?? { server: '' };
+  const tls = { ca: identity.trustPem, cert: identity.chainPem, key: identity.keyPem, ...(serverName === undefined ? {} : { serverName }) };
+  const goal = new GoalClient({ droplet: config.node, target: server, tls: () => tls, version: () => transit.version, apply: (g) => transit.apply(g), log });
+  return {
+    name: 'data plane',
+    start: async (signal) => {
+      await startWhenLinked(transit, signal, log);
+      await goal.start(signal);
+    },
+    stop: async () => {
+      await goal.stop();
+      await transit.stop();
+    },
+    attachEndpoint: (e) => transit.attachEndpoint(e),
+    detachEndpoint: (e) => transit.detachEndpoint(e),
+    counters: () => transit.counters(),
+  };
+}
+
+/** The relay's WireGuard device is made by the site's gateway, which may come up at the same time. */
+async function startWhenLinked(transit: Transit, signal: AbortSignal, log: Logger): Promise<void> {
+  for (const delay of [...Array.from({ length: 60 }, () => 500), 0]) {
+    try {
+      return await transit.start();
+    } catch (error) {
+      if (!isMeshError(error, 'not-found') || delay === 0) throw error;
+      log.info('waiting for a network interface', { reason: error.message });
+      await systemClock.sleep(delay, signal);
+    }
+  }
+}
+
+function nodeAgent(config: AgentConfig, client: HttpClient, transit: AgentTransit | null, log: Logger): Promise<NodeAgent> {
   let self: NodeAgent | null = null;
   const network: PodNetwork = transit === null ? noDataPlane : new TransitNetwork(transit, (uid) => self?.records.get(uid)?.address ?? null);
   return composeAgent({
@@ -103,7 +141,7 @@ function registrationOf(config: AgentConfig, client: HttpClient, node: NodeAgent
   });
 }
 
-function telemetryOf(config: AgentConfig, client: HttpClient, identity: LoadedIdentity, transit: Transit | null, log: Logger): readonly Service[] {
+function telemetryOf(config: AgentConfig, client: HttpClient, identity: LoadedIdentity, transit: AgentTransit | null, log: Logger): readonly Service[] {
   if (config.mqtt === null) return [];
   const { server, serverName } = config.mqtt;
   const names = new FollowedNames(config.dir, client, config.names, log);
@@ -112,7 +150,7 @@ function telemetryOf(config: AgentConfig, client: HttpClient, identity: LoadedId
   const telemetry = new Telemetry({
     site: config.site, node: config.node, dir: config.dir,
     broker: { url: server, key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem, ...(serverName === undefined ? {} : { serverName }) },
-    counters: transit !== null && speaks ? () => transit.frontCounts() : null,
+    counters: transit !== null && speaks ? () => transit.counters() : null,
     names, latency: new LatencyProbes(config.probes), probePeriodMs: config.probePeriodMs,
     capacity: speaks ? siteCapacity(client, config.site, systemClock) : null,
     clock: systemClock, log,
