@@ -1,0 +1,58 @@
+/** The global process: its API over the embedded store, and the global scheduler on it with an in-process client. */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { kinds } from '../api/definitions.ts';
+import { MeshError } from '../api/errors.ts';
+import { writeKubeconfig } from '../api/kubeconfig.ts';
+import { type Service, ServiceGroup } from '../base/lifecycle.ts';
+import { createLogger, type Logger } from '../base/log.ts';
+import { decodeGlobalConfig, type GlobalConfig } from '../scheduler/global/config.ts';
+import { assembleScheduler } from '../scheduler/global/main.ts';
+import { createApiServer } from './apiserver/server.ts';
+import { openLmdbStore } from './store/lmdb.ts';
+
+/** What users apply globally and what the scheduler keeps; everything else belongs to the regions. */
+const KINDS = kinds('Tenant', 'Namespace', 'ConfigMap', 'Secret', 'Event', 'Lease', 'Vpc', 'Site', 'Application', 'PlacementPolicy', 'Placement', 'TrafficReport');
+
+export interface RunningGlobal {
+  /** `https://host:port` of the global API. */
+  readonly url: string;
+  readonly restPort: number;
+  stop(): Promise<void>;
+}
+
+function pem(path: string, key: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new MeshError('missing-file', `${key}: cannot read ${path}`, { cause: error, fields: { path: key } });
+  }
+}
+
+/** `input` is the parsed configuration file; resolves when the API listens and the scheduler runs. */
+export async function globalStart(input: unknown, options: { readonly source?: string; readonly log?: Logger; readonly signal?: AbortSignal } = {}): Promise<RunningGlobal> {
+  const config: GlobalConfig = decodeGlobalConfig(input, options.source);
+  const log = options.log ?? createLogger({ name: 'global', level: config.logLevel });
+  const tls = { key: pem(config.api.key, 'api.key'), cert: pem(config.api.cert, 'api.cert'), ca: pem(config.api.ca, 'api.ca') };
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+  const store = await openLmdbStore({ path: join(config.dataDir, 'global.mdb'), log });
+  try {
+    const api = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth: {}, log });
+    const { rest, services } = await assembleScheduler(config, { client: api.localClient(), log });
+    const closing: Service = { name: 'store', start: async () => undefined, stop: () => store.close() };
+    const access: Service = { name: 'kubeconfig', start: () => writeAccess(config, api.url, tls.ca), stop: async () => undefined };
+    const all = new ServiceGroup('global', [closing, api, access, services]);
+    await all.start(options.signal ?? new AbortController().signal);
+    log.info('global scheduler runs', { api: api.url, rest: rest.port, regions: config.regions.map((r) => r.name) });
+    return { url: api.url, restPort: rest.port, stop: () => all.stop() };
+  } catch (error) {
+    await store.close().catch(() => undefined); // the first error is the one to report
+    throw error;
+  }
+}
+
+async function writeAccess(config: GlobalConfig, url: string, ca: string): Promise<void> {
+  const k = config.kubeconfig;
+  if (k === undefined) return;
+  await writeKubeconfig(k.path, { server: k.server ?? url, ca, credential: { kind: 'certificate', cert: pem(k.cert, 'kubeconfig.cert'), key: pem(k.key, 'kubeconfig.key') } }, 'proxima-global');
+}

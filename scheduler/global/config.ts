@@ -1,0 +1,73 @@
+/** The configuration of the global process. One schema: defaults, units and meaning beside every key; an unknown key is an error. */
+import { Type } from 'typebox';
+import type { Static } from 'typebox';
+import { Compile } from 'typebox/compile';
+import { Value } from 'typebox/value';
+import { MeshError } from '../../api/errors.ts';
+
+const strict = { additionalProperties: false } as const;
+const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$' });
+const Port = Type.Integer({ minimum: 0, maximum: 65_535 });
+const Path = Type.String({ minLength: 1 });
+const Location = Type.Object({ latitude: Type.Number({ minimum: -90, maximum: 90 }), longitude: Type.Number({ minimum: -180, maximum: 180 }) }, strict);
+
+export const GlobalSchema = Type.Object(
+  {
+    /** Of this instance, for the lease; unique among the instances. */
+    identity: Type.String({ minLength: 1, default: 'global-0' }),
+    /** The store's folder. */
+    dataDir: Path,
+    /** The global API. Files in PEM; `ca` is what client certificates must chain to. */
+    api: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Path, key: Path, ca: Path }, strict),
+    /** Written at start: an administrator's way to the global API. */
+    kubeconfig: Type.Optional(Type.Object({ path: Path, cert: Path, key: Path, server: Type.Optional(Type.String()) }, strict)),
+    /** Steering for clients, and /v1 for the command line. Without `cert` and `key`: plain HTTP. */
+    rest: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Type.Optional(Path), key: Type.Optional(Path) }, strict),
+    regions: Type.Array(
+      Type.Object(
+        {
+          name: Name,
+          kubeconfig: Path,
+          broker: Type.Union([Type.Object({ url: Type.String({ pattern: '^mqtts://' }), key: Path, cert: Path, ca: Path }, strict), Type.Null()], { default: null }),
+        },
+        strict,
+      ),
+      { minItems: 1 },
+    ),
+    /** Where clients are. The order gives the numbers in the data plane: append, do not insert. */
+    clientRegions: Type.Array(Type.Object({ name: Name, cidrs: Type.Array(Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+\\.\\d+/\\d+$' }), { minItems: 1 }), location: Type.Optional(Location) }, strict), { default: [] }),
+    /** One pass over everything each so many ms. */
+    intervalMs: Type.Integer({ minimum: 100, default: 1_000 }),
+    /** Half of an observation's weight is gone after so many ms. */
+    halfLifeMs: Type.Integer({ minimum: 500, default: 10_000 }),
+    /** ms between 5, 50 and 100 %; from weight 0 until stopped; without Ready until a start is undone. */
+    mover: Type.Object({ stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }) }, { ...strict, default: {} }),
+    /** ms of silence until suspect; until down without a witness; of being well until a site counts again. */
+    failure: Type.Object({ suspectAfterMs: Type.Integer({ minimum: 100, default: 3_000 }), downAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), returnAfterMs: Type.Integer({ minimum: 0, default: 10_000 }) }, { ...strict, default: {} }),
+    logLevel: Type.Union(['debug', 'info', 'warn', 'error'].map((l) => Type.Literal(l)), { default: 'info' }),
+  },
+  strict,
+);
+export type GlobalConfig = Static<typeof GlobalSchema>;
+
+/** Defaults filled in, everything checked, frozen; the error names the first wrong field. */
+export function decodeGlobalConfig(input: unknown, source = 'global config'): GlobalConfig {
+  const value: unknown = Value.Default(GlobalSchema, Value.Clone(input));
+  const check = Compile(GlobalSchema);
+  if (!check.Check(value)) {
+    const [error] = check.Errors(value);
+    const parameters = error?.params as { readonly additionalProperties?: readonly string[]; readonly requiredProperties?: readonly string[] } | undefined;
+    const [extra, missing] = [parameters?.additionalProperties?.[0], parameters?.requiredProperties?.[0]];
+    const at = [...(error?.instancePath ?? '').split('/').filter((p) => p !== ''), ...[extra ?? missing ?? []].flat()].join('.');
+    throw new MeshError('invalid', `${source}: ${at}: ${extra !== undefined ? 'unknown key' : missing !== undefined ? 'is required' : (error?.message ?? 'is wrong')}`, { fields: { path: at } });
+  }
+  const config = value as GlobalConfig;
+  const twice = (names: readonly string[], path: string): void => {
+    const again = names.find((n, i) => names.indexOf(n) !== i);
+    if (again !== undefined) throw new MeshError('invalid', `${source}: ${path}: "${again}" is there twice`, { fields: { path } });
+  };
+  twice(config.regions.map((r) => r.name), 'regions');
+  twice(config.clientRegions.map((r) => r.name), 'clientRegions');
+  if ((config.rest.cert === undefined) !== (config.rest.key === undefined)) throw new MeshError('invalid', `${source}: rest: cert and key go together`, { fields: { path: 'rest' } });
+  return Object.freeze(config);
+}
