@@ -74,7 +74,7 @@ export async function cloudGatewayStart(input: unknown, options: GatewayStartOpt
   const own = options.client === undefined ? await regionClient(config) : null;
   const abort = new AbortController();
   options.signal?.addEventListener('abort', () => abort.abort(options.signal?.reason), { once: true });
-  const gateway = new CloudGateway(config, { log, clock: systemClock, client: options.client ?? (own as RenewableClient), ...timing(options), onRenewed: () => void own?.renew() });
+  const gateway = new CloudGateway(config, { log, clock: systemClock, client: options.client ?? (own as RenewableClient), ...timing(options), onRenewed: () => own?.renew() });
   const ports = await gateway.start(abort.signal);
   const stop = async (): Promise<void> => {
     await gateway.stop();

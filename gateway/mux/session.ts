@@ -18,9 +18,9 @@ export interface SessionOptions {
   readonly onOpen: (stream: MuxStream) => void;
   /** Streams that the other end may have open at once. @default 4096 */
   readonly maxStreams?: number;
-  /** @default 5000 */
+  /** @default 2000 */
   readonly pingMs?: number;
-  /** Silence after which the other end counts as gone. @default 15000 */
+  /** Silence after which the other end counts as gone. @default 7000 */
   readonly deadMs?: number;
 }
 
@@ -61,7 +61,7 @@ export class MuxSession implements StreamSession, FrameSink {
     socket.on('end', () => this.#finish('unavailable', 'the other end closed the connection'));
     socket.on('close', () => this.#finish('unavailable', 'the connection closed'));
     // A keep-alive has no state to converge, so it is a timer and not a loop.
-    this.#timer = setInterval(() => this.#beat(), options.pingMs ?? 5_000);
+    this.#timer = setInterval(() => this.#beat(), options.pingMs ?? 2_000);
     this.#timer.unref();
   }
 
@@ -214,7 +214,7 @@ export class MuxSession implements StreamSession, FrameSink {
 
   #beat(): void {
     const silentMs = performance.now() - this.#heardAt;
-    if (silentMs > (this.#o.deadMs ?? 15_000)) this.#finish('unavailable', `nothing heard for ${Math.round(silentMs / 1000)} s`);
+    if (silentMs > (this.#o.deadMs ?? 7_000)) this.#finish('unavailable', `nothing heard for ${Math.round(silentMs / 1000)} s`);
     else this.#send(encodePing(randomBytes(8), false));
   }
 
