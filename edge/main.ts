@@ -1,14 +1,12 @@
 /** The node agent's process: configuration to running parts. The only file of the edge that names concrete classes of other folders. */
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { isMeshError, MeshError } from '../api/errors.ts';
+import { MeshError } from '../api/errors.ts';
 import { createHttpClient, type HttpClient } from '../api/http-client.ts';
 import { systemClock } from '../base/clock.ts';
 import { ServiceGroup, type Service } from '../base/lifecycle.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { loadIdentity, type LoadedIdentity } from '../certs/enrol.ts';
-import { GoalClient } from '../dataplane/transit/goal-client.ts';
-import { createTransit, type Transit } from '../dataplane/transit/transit.ts';
 import { siteCapacity } from './agent/capacity.ts';
 import { composeAgent, type NodeAgent } from './agent/compose.ts';
 import { LatencyProbes } from './agent/latency.ts';
@@ -24,7 +22,7 @@ import { DataPlane } from './data-plane.ts';
 /** The data plane of this node, as the agent uses it. */
 export interface AgentTransit extends TransitPort, Service {
   /** Totals of the front's counters. */
-  counters(): readonly FrontCount[];
+  frontCounts(): Promise<readonly FrontCount[]>;
 }
 
 export interface AgentParts {
@@ -51,7 +49,7 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
   const identity = loadIdentity(config.identity.dir, config.identity.use);
   const { server, serverName } = config.api;
   const client = createHttpClient({ server, ca: identity.trustPem, credential: { kind: 'certificate', cert: identity.chainPem, key: identity.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: `proxima-agent/${config.node}` });
-  const transit = parts.transit === undefined ? dataPlaneOf(config, identity, client, log) : await parts.transit(config, identity, log);
+  const transit = parts.transit === undefined ? dataPlaneOf(config, identity, client, log) : (parts.transit?.(config, identity, log) ?? null);
   const node = await nodeAgent(config, client, transit, log);
   const endpoint = new AgentEndpoint({ listen: config.listen, tls: { key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem }, logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
   const registration = registrationOf(config, client, node, endpoint, log);
@@ -70,44 +68,8 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
 }
 
 /** null where the configuration names no goal state: pods in a VPC cannot be attached then, and say so. */
-function dataPlaneOf(config: AgentConfig, identity: LoadedIdentity, client: HttpClient, log: Logger): Transit | null {
+function dataPlaneOf(config: AgentConfig, identity: LoadedIdentity, client: HttpClient, log: Logger): AgentTransit | null {
   return config.goal === null ? null : new DataPlane(config, identity, client, log);
-}
-
-/** The transit daemon, in this process, and the stream that tells it its goal state. */
-function dataPlane(config: AgentConfig, identity: LoadedIdentity, log: Logger): AgentTransit {
-  const { interface: lan, address, relay, front } = config.droplet;
-  const transit = createTransit({ droplet: config.node, interface: lan, address, tunnel: relay === undefined ? null : { interface: relay.interface, address: relay.address }, uplink: front?.interface ?? null, log });
-  const { server, serverName } = config.goal ?? { server: '' };
-  const tls = { ca: identity.trustPem, cert: identity.chainPem, key: identity.keyPem, ...(serverName === undefined ? {} : { serverName }) };
-  const goal = new GoalClient({ droplet: config.node, target: server, tls: () => tls, version: () => transit.version, apply: (g) => transit.apply(g), log });
-  return {
-    name: 'data plane',
-    start: async (signal) => {
-      await startWhenLinked(transit, signal, log);
-      await goal.start(signal);
-    },
-    stop: async () => {
-      await goal.stop();
-      await transit.stop();
-    },
-    attachEndpoint: (e) => transit.attachEndpoint(e),
-    detachEndpoint: (e) => transit.detachEndpoint(e),
-    counters: () => transit.counters(),
-  };
-}
-
-/** The relay's WireGuard device is made by the site's gateway, which may come up at the same time. */
-async function startWhenLinked(transit: Transit, signal: AbortSignal, log: Logger): Promise<void> {
-  for (const delay of [...Array.from({ length: 60 }, () => 500), 0]) {
-    try {
-      return await transit.start();
-    } catch (error) {
-      if (!isMeshError(error, 'not-found') || delay === 0) throw error;
-      log.info('waiting for a network interface', { reason: error.message });
-      await systemClock.sleep(delay, signal);
-    }
-  }
 }
 
 function nodeAgent(config: AgentConfig, client: HttpClient, transit: AgentTransit | null, log: Logger): Promise<NodeAgent> {
@@ -150,7 +112,7 @@ function telemetryOf(config: AgentConfig, client: HttpClient, identity: LoadedId
   const telemetry = new Telemetry({
     site: config.site, node: config.node, dir: config.dir,
     broker: { url: server, key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem, ...(serverName === undefined ? {} : { serverName }) },
-    counters: transit !== null && speaks ? () => transit.counters() : null,
+    counters: transit !== null && speaks ? () => transit.frontCounts() : null,
     names, latency: new LatencyProbes(config.probes), probePeriodMs: config.probePeriodMs,
     capacity: speaks ? siteCapacity(client, config.site, systemClock) : null,
     clock: systemClock, log,
