@@ -12,6 +12,7 @@ const program = new Command('proxima')
 
 const verbs: readonly [name: string, load: () => Promise<{ register: Register }>][] = [
   ['run', () => import('./verbs/run.ts')],
+  ['site', () => import('./verbs/site.ts')],
   ['daemons', () => import('./verbs/daemons.ts')],
   ['topology', () => import('./verbs/topology.ts')],
 ];
