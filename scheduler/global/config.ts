@@ -55,7 +55,8 @@ export function decodeGlobalConfig(input: unknown, source = 'global config'): Gl
   const value: unknown = Value.Default(GlobalSchema, Value.Clone(input));
   const check = Compile(GlobalSchema);
   if (!check.Check(value)) {
-    const [error] = check.Errors(value);
+    const errors = [...check.Errors(value)];
+    const error = errors.find((e) => e.keyword === 'additionalProperties') ?? errors[0];
     const parameters = error?.params as { readonly additionalProperties?: readonly string[]; readonly requiredProperties?: readonly string[] } | undefined;
     const [extra, missing] = [parameters?.additionalProperties?.[0], parameters?.requiredProperties?.[0]];
     const at = [...(error?.instancePath ?? '').split('/').filter((p) => p !== ''), ...[extra ?? missing ?? []].flat()].join('.');

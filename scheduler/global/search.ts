@@ -3,7 +3,7 @@
  * swapping until nothing improves. All numbers of one application are in flat arrays that are used again for the next one.
  *
  * Score = latency weight x mean ms + money weight x cost per hour + carbon weight x carbon + penalties. Penalties order what must be:
- * demand that nobody can serve, instances below min or above max, a spread not reached, then latency goals.
+ * never above max or the cost ceiling, then demand that nobody can serve, instances below min, a spread not reached, then latency goals.
  */
 export interface Problem {
   readonly regions: number;
@@ -44,7 +44,7 @@ export interface Outcome {
 export const TARGET_LOAD = 0.7;
 const UNSERVED = 1e7;
 const BELOW_MIN = 1e6;
-const OVER = 1e5;
+const OVER = 1e9;
 const SPREAD = 1e4;
 const GOAL_PENALTY = 50;
 /** Below so many requests per second a goal counts in proportion: a region that fades away releases its site. */
