@@ -5,6 +5,7 @@ import type { Client } from '../../api/client.ts';
 import { systemClock } from '../../base/clock.ts';
 import { createLogger, silentLogger, type Logger } from '../../base/log.ts';
 import { composeAgent, type NodeAgent } from '../../edge/agent/compose.ts';
+import type { PodNetwork } from '../../edge/agent/network.ts';
 import { offlineClient } from './offline-client.ts';
 import { VethNetwork } from './veth-network.ts';
 
@@ -14,7 +15,7 @@ export interface EdgeNodePaths {
   readonly vmImageDir: string;
 }
 
-export function edgeNode(paths: EdgeNodePaths, client: Client, log: Logger = silentLogger): Promise<NodeAgent> {
+export function edgeNode(paths: EdgeNodePaths, client: Client, log: Logger = silentLogger, network: PodNetwork = new VethNetwork()): Promise<NodeAgent> {
   const built = join(import.meta.dirname, '..', '..', 'dataplane', 'cni', 'proxima-cni');
   const plugin = existsSync(built) ? built : join(paths.dir, 'test-cni');
   mkdirSync(paths.dir, { recursive: true });
@@ -25,7 +26,7 @@ export function edgeNode(paths: EdgeNodePaths, client: Client, log: Logger = sil
   return composeAgent({
     dir: paths.dir, node: 'n1', site: 'test-site', region: 'test-region', address: '127.0.0.1', mtu: 1400,
     cniPlugin: plugin, images: paths.images, vmImageDir: paths.vmImageDir,
-    client, network: new VethNetwork(), clock: systemClock, log,
+    client, network, clock: systemClock, log,
   });
 }
 

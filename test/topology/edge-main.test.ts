@@ -72,9 +72,9 @@ else {
     writeFileSync(file, JSON.stringify(config));
     const main = join(import.meta.dirname, '..', '..', 'edge', 'main.ts');
     // As the launcher starts it: compiled code kept on disk (then no type stripper stays in memory), a small young generation.
-    const env = { ...process.env, NODE_COMPILE_CACHE: join(cache, '..', 'compile') };
+    const env = { ...process.env, NODE_COMPILE_CACHE: join(cache, '..', 'compile'), MALLOC_ARENA_MAX: '1' };
     await exec(process.execPath, ['-e', `import(${JSON.stringify(main)})`], { env });
-    const child = spawn(process.execPath, ['--max-semi-space-size=2', '-e', `import(${JSON.stringify(main)}).then((m) => m.agentStart(JSON.parse(require('fs').readFileSync(${JSON.stringify(file)}, 'utf8'))));`], { stdio: ['ignore', 'inherit', process.env['PX_VERBOSE'] === undefined ? 'ignore' : 'inherit'], env });
+    const child = spawn(process.execPath, ['--max-semi-space-size=1', '--max-old-space-size=96', '-e', `import(${JSON.stringify(main)}).then((m) => m.agentStart(JSON.parse(require('fs').readFileSync(${JSON.stringify(file)}, 'utf8'))));`], { stdio: ['ignore', 'inherit', process.env['PX_VERBOSE'] === undefined ? 'ignore' : 'inherit'], env });
     t.after(async () => {
       child.kill('SIGKILL');
       await removeNode(join(dir, 'n'), 'n1');
