@@ -110,7 +110,7 @@ class Lab {
 
   async instances(): Promise<Record<string, number>> {
     const all = await Promise.all(Object.values(this.regions).map((c) => c.list<Deployment>(Resources.Deployment, { tenant: 'all' })));
-    return Object.fromEntries(all.flatMap((l) => l.items).map((d) => [d.metadata.labels?.['mesh.proxima.io/site'] ?? '', d.spec.replicas ?? 0]).sort());
+    return Object.fromEntries(all.flatMap((l) => l.items).map((d) => [d.metadata.labels?.['mesh.proxima.io/site'] ?? '', d.spec.replicas ?? 0] as const).sort((x, y) => (x[0] < y[0] ? -1 : 1)));
   }
 
   async front(site: string): Promise<readonly { readonly address: string; readonly weight: number }[]> {
@@ -140,7 +140,7 @@ it('places, and tells both regions the network: tenant, VPC with one VNI, a slic
   const vnis = await Promise.all([west, east].map(async (c) => (await c.get<Vpc>(Resources.Vpc, { tenant: 'acme', namespace: null }, 'main')).spec.vni));
   assert.deepEqual(vnis, [4096, 4096]);
   const subnets = (await east.list<Subnet>(Resources.Subnet, { tenant: 'all' })).items.map((s) => [s.spec.site, s.spec.cidr, s.spec.virtual === true]);
-  assert.deepEqual(subnets.sort(), [['east-1', '10.20.0.0/24', false], ['edge-a', '10.20.1.0/24', true], ['west-1', '10.20.2.0/24', true]]);
+  assert.deepEqual(subnets.toSorted((x, y) => (String(x[0]) < String(y[0]) ? -1 : 1)), [['east-1', '10.20.0.0/24', false], ['edge-a', '10.20.1.0/24', true], ['west-1', '10.20.2.0/24', true]]);
   const relays = (await east.list<Droplet>(Resources.Droplet, { labelSelector: 'mesh.proxima.io/foreign=true' })).items.map((d) => d.metadata.name);
   assert.deepEqual(relays.sort(), ['west.edge-a-n1', 'west.west-1-n1']);
   assert.equal((await l.front('edge-a')).length, 1);
