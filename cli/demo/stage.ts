@@ -1,0 +1,144 @@
+/** The lab and everything in it, from nothing to sites that are Ready, and back to nothing. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { createHttpClient, type HttpClient } from '../../api/http-client.ts';
+import type { Node } from '../../api/kinds/core.ts';
+import type { Site } from '../../api/kinds/mesh.ts';
+import { loadKubeconfig } from '../../api/kubeconfig.ts';
+import { buildImages } from '../../edge/images/build.ts';
+import { loadTopology } from '../../topologies/load.ts';
+import { deploy, destroy, readLab } from '../../topologies/run.ts';
+import { factsOf, type LabFacts } from './facts.ts';
+import { Mesh } from './mesh.ts';
+import { Processes } from './processes.ts';
+import { type Report, until } from './report.ts';
+
+export const TOPOLOGY = join(import.meta.dirname, '..', '..', 'topologies', 'two-regions-three-edges.clab.yml');
+/** Unix sockets live below it, so it is short. */
+export const DIR = '/tmp/px-demo';
+
+/** Where the demo's sites and client regions are: only what is not measured is guessed from distance. */
+export const LOCATIONS: Readonly<Record<string, readonly [number, number]>> = {
+  west: [37.4, -122.1], east: [40.7, -74], 'edge-a': [33.4, -112], 'edge-b': [39.7, -105], 'edge-c': [29.8, -95.4],
+  'metro-west': [37.4, -122.1], 'metro-a': [33.4, -112], 'metro-b': [39.7, -105], 'metro-c': [29.8, -95.4],
+};
+
+export interface Stage {
+  readonly facts: LabFacts;
+  readonly mesh: Mesh;
+  readonly processes: Processes;
+  readonly clients: ReadonlyMap<string, HttpClient>;
+  readonly labs: string;
+}
+
+export async function setLab(labs: string, report: Report): Promise<LabFacts> {
+  const topology = loadTopology(TOPOLOGY);
+  await tearDown(labs); // what an interrupted run left
+  await deploy(topology, { stateDir: labs, onProgress: (line) => report.say(line) });
+  return factsOf(topology);
+}
+
+export async function startMesh(facts: LabFacts, labs: string, state: string, report: Report): Promise<Stage> {
+  const images = await buildImages(join(state, 'images'), { onProgress: (what) => report.say(`making ${what}`) });
+  mkdirSync(DIR, { recursive: true, mode: 0o700 });
+  const processes = new Processes(join(DIR, 'logs'));
+  const mesh = new Mesh({ dir: DIR, facts, images, processes, say: (line) => report.say(line) });
+  for (const r of facts.regions) await mesh.startRegion(r);
+  const clients = new Map<string, HttpClient>();
+  return { facts, mesh, processes, clients, labs };
+}
+
+/** A client of a region's API that speaks from inside the lab is a process there; ours looks through kubectl. */
+export async function kubeJson<T>(stage: Stage, which: string, args: readonly string[]): Promise<T> {
+  return JSON.parse(await stage.mesh.kubectl(which, [...args, '-o', 'json'])) as T;
+}
+
+export async function regionReady(stage: Stage, region: string): Promise<void> {
+  await until(`region ${region} answering`, 60_000, async () => ((await stage.mesh.kubectl(region, ['get', '--raw', '/readyz'])).includes('ok') ? true : null));
+}
+
+export async function nodesReady(stage: Stage, region: string, names: readonly string[], timeoutMs: number): Promise<void> {
+  await until(`nodes ${names.join(', ')} being Ready`, timeoutMs, async () => {
+    const { items } = await kubeJson<{ items: readonly Node[] }>(stage, region, ['get', 'nodes']);
+    const ready = new Set(items.filter((n) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True')).map((n) => n.metadata.name));
+    const missing = names.filter((n) => !ready.has(n));
+    if (missing.length > 0) throw new Error(`waiting for ${missing.join(', ')}`);
+    return true;
+  }, 500);
+}
+
+export async function sitesOf(stage: Stage, region: string): Promise<readonly Site[]> {
+  return (await kubeJson<{ items: readonly Site[] }>(stage, region, ['get', 'sites'])).items;
+}
+
+/** Ends everything that was started in the lab's namespaces, then the lab, then the files. Harmless when there is nothing. */
+export async function tearDown(labs: string): Promise<readonly string[]> {
+  const lab = readLab(labs, 'proxima');
+  const inside = lab === null ? [] : (await Promise.all(lab.nodes.filter((n) => existsSync(`/run/netns/${n.netns}`)).map(async (n) => (await execa('ip', ['netns', 'pids', n.netns], { reject: false })).stdout.split('\n')))).flat();
+  const pids = new Set([...inside.map(Number), ...pidsBelow(DIR)].filter((p) => p > 1 && p !== process.pid));
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+  await until('processes ending', 10_000, async () => ([...pids].every((p) => !isAlive(p)) ? true : null), 50);
+  await unmountBelow(DIR);
+  await destroy('proxima', { stateDir: labs });
+  const droplets = '/sys/fs/bpf/proxima';
+  if (lab !== null && existsSync(droplets)) for (const n of lab.nodes) rmSync(join(droplets, n.name), { recursive: true, force: true });
+  removeCgroups();
+  rmSync(DIR, { recursive: true, force: true });
+  return [...pids].map(String);
+}
+
+/** Processes of ours that left the lab's namespaces, such as pods in namespaces of their own: their command line or root names our folder. */
+function pidsBelow(dir: string): readonly number[] {
+  return readdirSync('/proc').filter((e) => /^\d+$/.test(e)).flatMap((pid) => {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      const cgroup = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+      return command.includes(`${dir}/`) || /proxima-[a-z]-(n\d|cp)/.test(cgroup) ? [Number(pid)] : [];
+    } catch {
+      return []; // it ended while we looked
+    }
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return !/\) [ZX] /.test(stat);
+  } catch {
+    return false; // gone
+  }
+}
+
+async function unmountBelow(dir: string): Promise<void> {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((l) => l.split(' ')[1] ?? '').filter((m) => m.startsWith(`${dir}/`));
+  for (const m of mounts.reverse()) await execa('umount', ['-l', m], { reject: false });
+}
+
+function removeCgroups(): void {
+  const roots = ['/sys/fs/cgroup', ...(existsSync('/sys/fs/cgroup') ? readdirSync('/sys/fs/cgroup').map((c) => `/sys/fs/cgroup/${c}`) : [])];
+  const sweep = (dir: string): void => {
+    for (const entry of readdirSync(dir, { withFileTypes: true })) if (entry.isDirectory()) sweep(join(dir, entry.name));
+    try {
+      rmSync(dir, { recursive: false, force: true });
+      // Cgroup folders hold files that cannot be unlinked: rmdir is the only way.
+    } catch {
+      void execa('rmdir', [dir], { reject: false });
+    }
+  };
+  for (const root of roots) {
+    if (!existsSync(root)) continue;
+    for (const entry of readdirSync(root)) if (entry.startsWith('proxima-') || entry.startsWith('px-')) sweep(join(root, entry));
+  }
+}
+
+export async function apiClient(stage: Stage, which: string): Promise<HttpClient> {
+  return createHttpClient(await loadKubeconfig(stage.mesh.kubeconfig(which)));
+}
+
