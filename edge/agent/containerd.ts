@@ -11,6 +11,7 @@ import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import { connectCri, type Cri } from './cri.ts';
 import { run } from './exec.ts';
+import { endMachine } from './vm/machine.ts';
 import { alivePid, endByPidFile, endProcess, pidsWith, startDetached } from './proc.ts';
 
 export interface ContainerdOptions {
@@ -219,6 +220,8 @@ export class Containerd implements Service {
 /** Ends everything that runs under a node's folder and undoes its mounts and cgroups; its files stay. For leaving a node and for tests. */
 export async function removeNode(dir: string, node: string): Promise<void> {
   const base = join(dir, 'c');
+  const vms = join(dir, 'v');
+  for (const uid of existsSync(vms) ? readdirSync(vms) : []) await endMachine(join(vms, uid), 0);
   await endByPidFile(join(base, 'pid'), join(base, 'config.toml'), 3000);
   for (const shim of pidsWith(join(base, 'c.sock'))) {
     const children = readFileSync(`/proc/${shim}/task/${shim}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);

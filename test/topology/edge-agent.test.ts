@@ -93,7 +93,6 @@ else {
 
   it('runs pods, restarts what dies, is adopted after kill -9, and brings a killed node back without the cloud', async (t) => {
     t.after(async () => {
-      for (const pid of pidsWith(`${dir}/v`)) await endProcess(pid, 0);
       await removeNode(dir, 'n1');
       rmSync(dir, { recursive: true, force: true });
     });

@@ -14,7 +14,7 @@ import type { GuestChannel } from './channel.ts';
 import { attachMachine, endMachine, machinePid, makeTap, removeTap, spawnMachine, type MachineSpec } from './machine.ts';
 import type { Accel } from './qemu.ts';
 import type { Qmp } from './qmp.ts';
-import { detectAccel, findImage, findQemu, templateOf } from './template.ts';
+import { DEFAULT_MEMORY_MIB, findImage, findQemu, prepareVm, templateOf } from './template.ts';
 
 export interface VmRuntimeOptions {
   /** Folder of the node's VMs. */
@@ -44,8 +44,6 @@ interface Live {
   configured: boolean;
 }
 
-const DEFAULT_MEMORY_MIB = 128;
-
 export class VmRuntime {
   readonly #o: VmRuntimeOptions;
   readonly #live = new Map<string, Live>();
@@ -66,19 +64,13 @@ export class VmRuntime {
   /** Finds QEMU and the accelerator, adopts the VMs that run, and prepares the default template of every image. */
   async start(): Promise<void> {
     mkdirSync(this.#o.dir, { recursive: true });
-    const qemu = await findQemu();
-    const images = existsSync(this.#o.imageDir) ? readdirSync(this.#o.imageDir, { withFileTypes: true }).filter((e) => e.isDirectory()) : [];
-    const first = images[0];
-    if (qemu === null || first === undefined) {
-      this.#o.log.warn('no VM runtime', { reason: qemu === null ? 'QEMU is not installed' : `no VM image in ${this.#o.imageDir}` });
+    const [first] = existsSync(this.#o.imageDir) ? readdirSync(this.#o.imageDir, { withFileTypes: true }).filter((e) => e.isDirectory()) : [];
+    if ((await findQemu()) === null || first === undefined) {
+      this.#o.log.warn('no VM runtime', { reason: first === undefined ? `no VM image in ${this.#o.imageDir}` : 'QEMU is not installed' });
       return;
     }
     for (const uid of readdirSync(this.#o.dir)) await this.#adopt(uid);
-    const image = findImage(this.#o.imageDir, first.name);
-    const shape = { qemu: qemu.path, memoryMiB: DEFAULT_MEMORY_MIB, cpus: 1, kernel: image.kernel, initrd: image.initrd };
-    const accel = await detectAccel(this.#o.imageDir, shape, this.#o.log);
-    this.#qemu = { ...qemu, accel };
-    await templateOf(this.#o.imageDir, image, { ...shape, accel }, qemu.version, this.#o.log);
+    this.#qemu = await prepareVm(this.#o.imageDir, first.name, this.#o.log);
   }
 
   /** Lets go of the sockets; the VMs go on. */
@@ -235,6 +227,7 @@ export class VmRuntime {
   }
 
   async #adopt(uid: string): Promise<void> {
+    if (this.#live.has(uid)) return; // a repeated start
     const file = this.#read(uid);
     if (machinePid(this.#folder(uid)) === null) return; // ended with the node, or never came up: decide starts it again
     if (file === null) return endMachine(this.#folder(uid), 0);

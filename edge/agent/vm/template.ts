@@ -13,6 +13,7 @@ import { commandLineOf } from '../proc.ts';
 import { attachMachine, endMachine, hello, makeTap, removeTap, spawnMachine, type MachineSpec } from './machine.ts';
 import { qemuArgs, type Accel } from './qemu.ts';
 
+export const DEFAULT_MEMORY_MIB = 128;
 const BOOT_TIMEOUT_MS = 60_000;
 /** With hardware help the guest is up in well under a second; longer means that the help does not help. */
 const KVM_BOOT_LIMIT_MS = 6000;
@@ -68,8 +69,25 @@ export async function detectAccel(vmDir: string, spec: Omit<MachineSpec, 'accel'
   if (!existsSync('/dev/kvm')) return 'tcg';
   const machine = createHash('sha256').update(readFileSync('/proc/version')).update(readFileSync('/proc/cpuinfo', 'utf8').split('\n\n')[0]?.replaceAll(/^(cpu MHz|bogomips).*$/gm, '') ?? '').digest('hex');
   const cache = join(vmDir, 'accel.json');
-  const known = existsSync(cache) ? (JSON.parse(readFileSync(cache, 'utf8')) as { machine: string; accel: Accel }) : null;
-  if (known?.machine === machine) return known.accel;
+  const read = (): Accel | null => {
+    const known = existsSync(cache) ? (JSON.parse(readFileSync(cache, 'utf8')) as { machine: string; accel: Accel }) : null;
+    return known?.machine === machine ? known.accel : null;
+  };
+  const before = read();
+  if (before !== null) return before;
+  // Timed boots side by side would slow each other down and tell nothing.
+  const release = await lock(`${cache}.lock`);
+  try {
+    return read() ?? (await tryKvm(spec, log, (accel) => {
+      writeFileSync(`${cache}.tmp`, JSON.stringify({ machine, accel }));
+      renameSync(`${cache}.tmp`, cache);
+    }));
+  } finally {
+    release();
+  }
+}
+
+async function tryKvm(spec: Omit<MachineSpec, 'accel'>, log: Logger, keep: (accel: Accel) => void): Promise<Accel> {
   const began = Date.now();
   const accel = await bootOnce({ ...spec, accel: 'kvm' }, null, KVM_BOOT_LIMIT_MS).then(
     (): Accel => 'kvm',
@@ -78,9 +96,22 @@ export async function detectAccel(vmDir: string, spec: Omit<MachineSpec, 'accel'
       return 'tcg';
     },
   );
-  writeFileSync(`${cache}.tmp`, JSON.stringify({ machine, accel }));
-  renameSync(`${cache}.tmp`, cache);
+  keep(accel);
   return accel;
+}
+
+/**
+ * Everything a node needs before its first VM of an image: QEMU, the accelerator, the default template. null = no QEMU here. Nodes do it when
+ * they start; where many share a machine it is quicker done once before.
+ */
+export async function prepareVm(vmDir: string, name: string, log: Logger): Promise<{ readonly path: string; readonly version: string; readonly accel: Accel } | null> {
+  const qemu = await findQemu();
+  if (qemu === null) return null;
+  const image = findImage(vmDir, name);
+  const shape = { qemu: qemu.path, memoryMiB: DEFAULT_MEMORY_MIB, cpus: 1, kernel: image.kernel, initrd: image.initrd };
+  const accel = await detectAccel(vmDir, shape, log);
+  await templateOf(vmDir, image, { ...shape, accel }, qemu.version, log);
+  return { ...qemu, accel };
 }
 
 /** The saved state for this image and machine shape, made now if it is not there. */
