@@ -43,6 +43,7 @@ struct packet {
 	__be16 sport, dport;
 	__u8 proto;
 	__u8 tcp_flags;
+	__u8 has_options; /* IP options, which move the ports */
 	__be32 outer_src; /* 0 = it did not come in a tunnel */
 	__u8 has_mac;	  /* the outermost header is Ethernet */
 };
@@ -67,6 +68,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
 	p->src = ip.saddr;
 	p->dst = ip.daddr;
 	p->proto = ip.protocol;
+	p->has_options = ip.ihl != 5;
 	p->sport = p->dport = 0;
 	p->tcp_flags = 0;
 	/* A later fragment has no ports; it can be carried inside a VPC, where addresses are enough, and finds no flow elsewhere. */
@@ -245,6 +247,8 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 	__be32 front = r->front;
 	__be16 front_port = r->front_port;
 
+	if (p->has_options)
+		return drop(DROP_UNSUPPORTED);
 	if (c)
 		c->bytes_out += skb->len;
 	if ((p->tcp_flags & 0x12) == 0x12)
@@ -372,6 +376,7 @@ static __always_inline int from_tunnel_headers(struct __sk_buff *skb, struct pac
 {
 	__u32 outer = p->has_mac ? ETH_HLEN : 0;
 	struct tunnel_headers h;
+	struct droplet *sender;
 	int bad;
 
 	if (bpf_skb_load_bytes(skb, outer, &h, sizeof(h)))
@@ -380,9 +385,11 @@ static __always_inline int from_tunnel_headers(struct __sk_buff *skb, struct pac
 		return NOT_OURS;
 	if (h.ip.daddr != p->cfg->lan_addr && h.ip.daddr != p->cfg->tunnel_addr)
 		return NOT_OURS; /* between two other relays: the kernel routes it */
-	if (!bpf_map_lookup_elem(&droplets, &h.ip.saddr))
+	sender = bpf_map_lookup_elem(&droplets, &h.ip.saddr);
+	/* A relay's address is believed from the tunnel only, where keys vouch for it; a droplet's from the LAN only. */
+	if (!sender || !sender->via_tunnel != !!p->has_mac)
 		return drop(DROP_NOT_BELIEVED);
-	if (h.geneve.protocol != bpf_htons(GENEVE_ETHERNET) || (h.geneve.ver_opt_len & 0xc0) || (h.geneve.flags & GENEVE_CRITICAL))
+	if ((h.ip.frag_off & bpf_htons(FRAGMENT)) || h.geneve.protocol != bpf_htons(GENEVE_ETHERNET) || (h.geneve.ver_opt_len & 0xc0) || (h.geneve.flags & GENEVE_CRITICAL))
 		return drop(DROP_UNSUPPORTED);
 	p->vni = bpf_ntohl(h.geneve.vni) >> 8;
 	p->outer_src = h.ip.saddr;
@@ -447,7 +454,6 @@ int from_uplink(struct __sk_buff *skb)
 	struct flow *known, flow;
 	struct reply *before;
 	struct count *c;
-	__u8 first;
 
 	if (!p.cfg || skb->protocol != bpf_htons(ETH_P_IP) || parse(skb, &p))
 		return TC_ACT_OK;
@@ -457,8 +463,8 @@ int from_uplink(struct __sk_buff *skb)
 	front = bpf_map_lookup_elem(&fronts, &fk);
 	if (!front)
 		return TC_ACT_OK;
-	if (bpf_skb_load_bytes(skb, p.inner, &first, 1) || first != 0x45)
-		return drop(DROP_UNSUPPORTED); /* IP options move the ports */
+	if (p.has_options)
+		return drop(DROP_UNSUPPORTED);
 	key.client = p.src;
 	key.client_port = p.sport;
 	key.addr = p.dst;

@@ -1,0 +1,133 @@
+import * as assert from 'uvu/assert';
+import type { GoalEntry } from '../../api/goal.ts';
+import { get, ip, Lab, macOf, whyNoDroplets, type Droplet } from '../kit/droplets.ts';
+import { suite } from '../kit/suite.ts';
+
+const { it, skip, run } = suite('dataplane/forward', { timeoutMs: 30_000 });
+
+const [A, B, C] = ['192.168.50.11', '192.168.50.12', '192.168.50.13'] as const;
+const network = (vni: number, bouncers: readonly string[]): readonly GoalEntry[] => [
+  { kind: 'vpc', vni, cidr: '10.0.0.0/16', dividers: [] },
+  { kind: 'network', vni, cidr: '10.0.1.0/24', bouncers },
+];
+const endpoint = (vni: number, address: string, droplet: string): GoalEntry => ({ kind: 'endpoint', vni, address, mac: macOf(address), droplet });
+const believed = (...addresses: readonly string[]): readonly GoalEntry[] => addresses.map((address) => ({ kind: 'droplet', address, mac: null }));
+
+/** a and b carry pods of two tenants with the same addresses; c is the bouncer, and the only one that knows all endpoints. */
+interface Site {
+  readonly lab: Lab;
+  readonly a: Droplet;
+  readonly b: Droplet;
+  readonly c: Droplet;
+  readonly pods: Readonly<Record<'a1' | 'b1' | 'a2' | 'b2', string>>;
+}
+
+const allEndpoints = [endpoint(100, '10.0.1.1', A), endpoint(100, '10.0.1.2', B), endpoint(200, '10.0.1.1', A), endpoint(200, '10.0.1.2', B)];
+const edgeGoal = [...network(100, [C]), ...network(200, [C])];
+
+async function site(): Promise<Site> {
+  const lab = new Lab('px-dp-f');
+  const lan = lab.network('lan');
+  const [a, b, c] = (await Promise.all(
+    ([['a', A], ['b', B], ['c', C]] as const).map(async ([name, address]) => {
+      const ns = lab.netns(name);
+      lab.plug(ns, lan, 'eth2', `${address}/24`);
+      return lab.droplet(ns, { interface: 'eth2', address, tunnel: null, uplink: null });
+    }),
+  )) as [Droplet, Droplet, Droplet];
+  await a.goal([...edgeGoal, ...believed(B, C)]);
+  await b.goal([...edgeGoal, ...believed(A, C)]);
+  await c.goal([...edgeGoal, ...allEndpoints, ...believed(A, B)]);
+  const pods = { a1: await lab.pod('a1', a, 100, '10.0.1.1'), b1: await lab.pod('b1', b, 100, '10.0.1.2'), a2: await lab.pod('a2', a, 200, '10.0.1.1'), b2: await lab.pod('b2', b, 200, '10.0.1.2') };
+  return { lab, a, b, c, pods };
+}
+
+const reason = whyNoDroplets();
+if (reason !== null) skip('carries pods\' packets', reason);
+else {
+  const FAILING = ['-W', '0.2'];
+  let s: Site;
+  const ping = (from: string, to: string, ...args: readonly string[]): number => s.lab.in(from, 'ping', '-c', '2', '-i', '0.1', '-W', '1', ...args, to).status;
+
+  it('carries pings and megabytes both ways over a bouncer that alone knows the endpoints', async () => {
+    s = await site();
+    const { lab, pods } = s;
+    assert.is(ping(pods.a1, '10.0.1.2'), 0, JSON.stringify([await s.a.drops(), await s.b.drops(), await s.c.drops()]));
+    assert.is(ping(pods.b1, '10.0.1.1'), 0);
+    assert.is(ping(pods.a1, '10.0.1.2', '-s', '1332', '-M', 'do'), 0, 'a full frame passes');
+    assert.is(ping(pods.a1, '10.0.1.2', '-s', '3000'), 0, 'fragments pass inside a VPC');
+    for (const ns of Object.values(pods)) await lab.serve(ns, 80);
+    for (const [from, to, name] of [[pods.a1, '10.0.1.2', pods.b1], [pods.b1, '10.0.1.1', pods.a1]] as const) {
+      const r = get(lab, from, `http://${to}/5000000`);
+      assert.equal([r.status, r.bytes, r.pod], [200, 5_000_000, name]);
+    }
+    assert.match(lab.in(pods.a1, 'ip', 'neigh').stdout, /169\.254\.1\.1 dev eth0 lladdr 02:70:78:00:00:01/);
+    for (const ns of [pods.a1, pods.b1]) assert.match(lab.in(ns, 'nstat', '-az', 'TcpInCsumErrors').stdout, /TcpInCsumErrors\s+0\s/);
+  });
+
+  it('keeps tenants with the same addresses apart', () => {
+    assert.is(get(s.lab, s.pods.a2, 'http://10.0.1.2/1').pod, s.pods.b2);
+    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.2/1').pod, s.pods.b1);
+  });
+
+  it('goes directly when the endpoint is known, and within a host', async () => {
+    await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
+    await s.lab.pod('a3', s.a, 100, '10.0.1.3');
+    ip('-n', s.c.netns, 'link', 'set', 'eth2', 'down');
+    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
+    assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
+    assert.is(ping(s.pods.a1, '10.0.1.3'), 0);
+    ip('-n', s.c.netns, 'link', 'set', 'eth2', 'up');
+  });
+
+  it('drops and counts what it must not carry', async () => {
+    const before = await s.a.drops();
+    ip('-n', s.pods.a1, 'address', 'add', '10.0.1.77/32', 'dev', 'eth0');
+    assert.is.not(ping(s.pods.a1, '10.0.1.2', '-I', '10.0.1.77', ...FAILING), 0);
+    assert.ok(((await s.a.drops())['spoofed'] ?? 0) >= (before['spoofed'] ?? 0) + 2, 'spoofed');
+    assert.is.not(ping(s.pods.a1, '10.0.9.9', ...FAILING), 0);
+    assert.is.not(ping(s.pods.a1, '8.8.8.8', ...FAILING), 0);
+    assert.ok(((await s.a.drops())['no-route'] ?? 0) >= (before['no-route'] ?? 0) + 4, 'no-route');
+    const unknown = (await s.c.drops())['no-route'] ?? 0;
+    assert.is.not(ping(s.pods.a1, '10.0.1.200', ...FAILING), 0);
+    assert.ok(((await s.c.drops())['no-route'] ?? 0) >= unknown + 2, 'the bouncer ends what it does not know');
+    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(C)]);
+    assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
+    assert.ok(((await s.b.drops())['not-believed'] ?? 0) >= 2, 'not believed');
+    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
+    assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
+  });
+
+  it('a VNI that no goal names leads nowhere', async () => {
+    await s.a.goal([...network(200, [C]), ...believed(B, C)]);
+    assert.is(ping(s.pods.a2, '10.0.1.2'), 0);
+    assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
+    await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
+    assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
+  });
+
+  it('loses nothing when the daemon is killed, started again and given a goal', async () => {
+    const pinging = s.lab.runIn(s.pods.a1, 'ping', '-i', '0.01', '-c', '300', '-W', '1', '10.0.1.2');
+    const streaming = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{http_code} %{size_download}', 'http://10.0.1.2/6000000');
+    await new Promise((r) => setTimeout(r, 300));
+    await Promise.all([s.a.crash(), s.b.crash()]);
+    await new Promise((r) => setTimeout(r, 200));
+    await Promise.all([s.a.start(), s.b.start()]);
+    assert.equal((await s.a.call<{ endpoints: string[] }>('describe')).endpoints.sort(), ['100/10.0.1.1', '100/10.0.1.3', '200/10.0.1.1']);
+    await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
+    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
+    assert.match((await pinging).stdout, /300 received, 0% packet loss/);
+    assert.is((await streaming).stdout, '200 6000000');
+  });
+
+  it('takes an endpoint away, and everything when it leaves', async () => {
+    await s.b.call('detachEndpoint', { vni: 100, address: '10.0.1.2' });
+    assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
+    await Promise.all([s.a, s.b, s.c].map((d) => d.call('remove')));
+    assert.not.match(ip('-n', s.a.netns, 'link'), /px[0-9a-f]{11}/);
+  });
+
+  it('leaves nothing behind', () => s.lab.close());
+}
+
+run();
