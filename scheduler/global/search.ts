@@ -69,18 +69,21 @@ export class Search {
   /** Fills `load` and `n`. `visit` sees every flow of demand to a site. */
   evaluate(open: readonly number[], visit?: (region: number, candidate: number, rps: number) => void): Outcome {
     const p = this.#p;
-    for (const c of open) this.load[c] = 0;
+    const count = open.length;
+    for (let i = 0; i < count; i++) this.load[open[i] as number] = 0;
     let latency = 0;
     let goals = 0;
     let unserved = 0;
-    for (const r of this.#order) {
+    for (let k = 0; k < this.#order.length; k++) {
+      const r = this.#order[k] as number;
       let rest = p.rps[r] as number;
       const row = r * p.candidates;
       while (rest > 1e-9) {
         let best = -1;
         let bestMs = Number.POSITIVE_INFINITY;
         let bestRoom = 0;
-        for (const c of open) {
+        for (let i = 0; i < count; i++) {
+          const c = open[i] as number;
           const ms = p.rtt[row + c] as number;
           if (ms >= bestMs) continue;
           const room = (p.room[c] as number) * p.perInstance - (this.load[c] as number);
@@ -174,7 +177,8 @@ export class Search {
   improve(start: readonly number[]): number[] {
     const p = this.#p;
     let open = [...start];
-    let score = open.length === 0 ? Number.POSITIVE_INFINITY : this.evaluate(open).score;
+    let score = Number.POSITIVE_INFINITY;
+    const by = new Int32Array(p.regions);
     for (let round = 0; round < 64; round++) {
       this.#open.fill(0);
       for (const c of open) this.#open[c] = 1;
@@ -186,10 +190,24 @@ export class Search {
           next = set.slice();
         }
       };
+      by.fill(-1);
+      const now = open.length === 0 ? null : this.evaluate(open, (r, c) => void (by[r] = c));
+      if (now !== null) score = now.score;
+      // a site that is nearer to nobody, cheaper than none and not liked cannot help, unless something is broken
+      const isSound = now !== null && now.broken === 0 && p.weightCarbon === 0;
+      const mayHelp = (c: number, instead: number): boolean => {
+        if (!isSound || (p.preference[c] as number) > 0 || (instead >= 0 && (p.cost[c] as number) < (p.cost[instead] as number))) return true;
+        for (let r = 0; r < p.regions; r++) {
+          const s = by[r] as number;
+          if ((instead < 0 || s === instead) && (s < 0 || (p.rtt[r * p.candidates + c] as number) < (p.rtt[r * p.candidates + s] as number))) return true;
+        }
+        return false;
+      };
       const trial = [...open, 0];
       const offerEach = (position: number): void => {
+        const instead = position < open.length ? (open[position] as number) : -1;
         for (let c = 0; c < p.candidates; c++) {
-          if (this.#open[c] !== 0 || (p.room[c] as number) <= 0) continue;
+          if (this.#open[c] !== 0 || (p.room[c] as number) <= 0 || !mayHelp(c, instead)) continue;
           trial[position] = c;
           offer(trial);
         }
