@@ -7,7 +7,10 @@ export interface TopologyNode {
   readonly exec: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
+  readonly sysctls: Readonly<Record<string, string>>;
   readonly networkMode: string | null;
+  /** Fields of the file that only a container could honour. */
+  readonly needsContainer: readonly string[];
 }
 
 export type LinkType = 'brief' | 'veth' | 'host' | 'mgmt-net' | 'macvlan' | 'dummy' | 'vxlan' | 'vxlan-stitch';
@@ -15,6 +18,9 @@ export type LinkType = 'brief' | 'veth' | 'host' | 'mgmt-net' | 'macvlan' | 'dum
 export interface LinkEnd {
   readonly node: string;
   readonly interface: string;
+  /** null = the kernel chooses. */
+  readonly mac: string | null;
+  readonly addresses: readonly string[];
 }
 
 export interface Impairment {

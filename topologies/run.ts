@@ -2,63 +2,31 @@
  * Runs a topology without Docker: a linux node is a network namespace, a bridge node a bridge in a namespace of its own, a plain link a veth
  * pair, a link with `vars` a stretch of emulated WAN. The host's own namespace is never touched.
  */
-import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync } from 'node:fs';
 import { execa } from 'execa';
 import { MeshError } from '../api/errors.ts';
+import { ipBatch, shellIn } from './enter.ts';
+import { forgetLab, hasNetns, netnsOf, readLab, saveLab, type LabState, type WanEnd, type WanLink } from './lab.ts';
 import type { LinkEnd, Topology, TopologyLink, TopologyNode } from './model.ts';
-import { changeLink, isWanAlive, startWan, stopWan, type LinkChange, type WanLink, type WanProcess } from './wan.ts';
+import { applyNetem, hasNetem, prepareNetem } from './netem.ts';
+import { refusals } from './refuse.ts';
+import { countersOf, isWanAlive, startWan, stopWan, tellWan, type LinkChange, type LinkCounters } from './wan.ts';
+
+export { execIn, spawnIn, type ExecResult } from './enter.ts';
+export { netnsOf, readLab, type LabState } from './lab.ts';
+export { refusals } from './refuse.ts';
+export type { LinkChange, LinkCounters } from './wan.ts';
 
 export interface DeployOptions {
   readonly stateDir: string;
   readonly onProgress?: (line: string) => void;
 }
 
-export interface LabState {
-  readonly lab: string;
-  readonly file: string;
-  readonly hash: string;
-  readonly nodes: readonly { readonly name: string; readonly kind: string; readonly netns: string; readonly labels: Readonly<Record<string, string>> }[];
-  readonly wanLinks: readonly WanLink[];
-  readonly wan: WanProcess | null;
-}
-
-export const netnsOf = (lab: string, node: string): string => `${lab}-${node.replaceAll(/[^A-Za-z0-9_.-]/g, '-')}`;
-const stateFile = (stateDir: string, lab: string): string => join(stateDir, `${lab}.lab.json`);
+type Say = (line: string) => void;
 const hashOf = (t: Topology): string => createHash('sha256').update(JSON.stringify([t.nodes, t.links])).digest('hex');
 
-export function readLab(stateDir: string, lab: string): LabState | null {
-  const file = stateFile(stateDir, lab);
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as LabState) : null;
-}
-
-/** Everything that this runner cannot do for a topology, by name. Empty = it can be deployed. */
-export function refusals(topology: Topology): readonly string[] {
-  const out: string[] = [];
-  for (const n of topology.nodes) {
-    if (n.kind !== 'linux' && n.kind !== 'bridge') out.push(`node ${n.name}: kind "${n.kind}" (linux and bridge run without Docker)`);
-    if (n.networkMode !== null) out.push(`node ${n.name}: network-mode "${n.networkMode}"`);
-    if (n.cmd !== null) out.push(`node ${n.name}: cmd, which needs its image "${n.image ?? ''}"`);
-  }
-  const kinds = new Map(topology.nodes.map((n) => [n.name, n.kind]));
-  for (const l of topology.links) {
-    const name = l.ends.map((e) => `${e.node}:${e.interface}`).join(' - ');
-    if (l.type !== 'brief' && l.type !== 'veth') out.push(`link ${name}: type "${l.type}"`);
-    else for (const e of l.ends) if (!kinds.has(e.node)) out.push(`link ${name}: an end at "${e.node}"`);
-    if (l.impairment !== null && l.ends.some((e) => kinds.get(e.node) === 'bridge')) out.push(`link ${name}: vars on a link to a bridge`);
-    for (const e of l.ends) if (e.interface.length > 15) out.push(`link ${name}: interface name "${e.interface}" is longer than 15`);
-  }
-  return out;
-}
-
-async function ip(lines: readonly string[]): Promise<void> {
-  if (lines.length === 0) return;
-  const { exitCode, stderr } = await execa('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n`, reject: false });
-  if (exitCode !== 0) throw new MeshError('io', `ip: ${stderr.trim().split('\n')[0]}`, { fields: { stderr } });
-}
-
+/** All or nothing. A lab that is up stays as it is; one whose WAN process died gets a new one under the same interfaces; any other difference is a new lab. */
 export async function deploy(topology: Topology, options: DeployOptions): Promise<LabState> {
   const cannot = refusals(topology);
   if (cannot.length > 0) throw new MeshError('unsupported', `${topology.file} cannot be run here:\n  ${cannot.join('\n  ')}`);
@@ -66,11 +34,11 @@ export async function deploy(topology: Topology, options: DeployOptions): Promis
   mkdirSync(options.stateDir, { recursive: true });
   const say = options.onProgress ?? ((): void => undefined);
   const before = readLab(options.stateDir, topology.name);
-  if (before !== null && before.hash === hashOf(topology) && isWhole(before)) {
-    say(`${topology.name} is already up`);
-    return before;
-  }
+  if (before !== null && before.hash === hashOf(topology) && before.complete && before.nodes.every((n) => hasNetns(n.netns))) return heal(before, options, say);
   await destroy(topology.name, options);
+  // Without a state file these are somebody else's: undoing a failed deploy would remove them.
+  const foreign = topology.nodes.map((n) => netnsOf(topology.name, n.name)).filter(hasNetns);
+  if (foreign.length > 0) throw new MeshError('already-exists', `network namespaces of that name exist and are not of a lab in ${options.stateDir}: ${foreign.join(', ')}`, { next: `ip netns delete ${foreign[0]}` });
   try {
     return await build(topology, options, say);
   } catch (error) {
@@ -79,64 +47,82 @@ export async function deploy(topology: Topology, options: DeployOptions): Promis
   }
 }
 
-function isWhole(state: LabState): boolean {
-  return state.nodes.every((n) => existsSync(`/run/netns/${n.netns}`)) && (state.wan === null || isWanAlive(state.wan));
+async function heal(state: LabState, options: DeployOptions, say: Say): Promise<LabState> {
+  if (state.wan === null || isWanAlive(state.wan)) {
+    say(`${state.lab} is already up`);
+    return state;
+  }
+  const healed = { ...state, wan: await startWan(options.stateDir, state.lab, state.wanLinks) };
+  saveLab(options.stateDir, healed);
+  say(`${state.lab} was up without its WAN process; started it again`);
+  return healed;
 }
 
-async function build(topology: Topology, options: DeployOptions, say: (line: string) => void): Promise<LabState> {
+async function build(topology: Topology, options: DeployOptions, say: Say): Promise<LabState> {
   const lab = topology.name;
   const nodes = topology.nodes.map((n) => ({ name: n.name, kind: n.kind, netns: netnsOf(lab, n.name), labels: n.labels }));
-  let state: LabState = { lab, file: topology.file, hash: hashOf(topology), nodes, wanLinks: wanLinksOf(topology), wan: null };
-  const save = (): void => writeFileSync(stateFile(options.stateDir, lab), JSON.stringify(state, null, 2));
-  save(); // before anything exists, so that an interrupted deploy can be destroyed
-  await ip(nodes.map((n) => `netns add ${n.netns}`));
+  const wanLinks = wanLinksOf(topology);
+  const emulation = wanLinks.length === 0 ? 'none' : (await hasNetem()) ? 'netem' : 'process';
+  let state: LabState = { lab, file: topology.file, hash: hashOf(topology), complete: false, nodes, emulation, wanLinks, wan: null };
+  saveLab(options.stateDir, state); // before anything exists, so that an interrupted deploy can be destroyed
+  await ipBatch(nodes.map((n) => `netns add ${n.netns}`));
   say(`${nodes.length} network namespaces`);
-  const bridges = topology.nodes.filter((n) => n.kind === 'bridge');
-  for (const n of topology.nodes) await inNode(lab, n.name, `ip link set lo up${n.kind === 'bridge' ? `; sysctl -qw net.ipv6.conf.all.disable_ipv6=1; ip link add name ${bridgeName(n)} type bridge; ip link set dev ${bridgeName(n)} up` : ''}`);
-  const plain = topology.links.filter((l) => l.impairment === null);
-  await ip(plain.map((l) => vethLine(lab, l)));
-  if (state.wanLinks.length > 0) {
-    state = { ...state, wan: await startWan(options.stateDir, lab, state.wanLinks) };
-    save();
+  const veths = topology.links.filter((l) => l.impairment === null || emulation === 'netem');
+  await ipBatch(veths.map((l) => vethLine(lab, l)));
+  if (emulation === 'process') {
+    state = { ...state, wan: await startWan(options.stateDir, lab, wanLinks) };
+    saveLab(options.stateDir, state);
   }
-  for (const l of topology.links) for (const e of l.ends) await inNode(lab, e.node, linkUp(l, e, bridges));
-  say(`${plain.length} plain links, ${state.wanLinks.length} WAN links (${state.wanLinks.length > 0 ? 'emulated by our own process' : 'none'})`);
-  for (const n of topology.nodes) {
-    for (const command of n.exec) await inNode(lab, n.name, command, n.env);
-  }
-  say(`${topology.nodes.reduce((n, x) => n + x.exec.length, 0)} exec lines`);
+  await inEachNode(topology, (n) => shellIn(lab, n.name, linksUp(topology, n)));
+  if (emulation === 'netem') await Promise.all(wanLinks.map(prepareNetem));
+  const by = { none: '', netem: ', emulated by netem', process: ', emulated by a process of our own (this kernel has no netem)' }[emulation];
+  say(`${topology.links.length - wanLinks.length} plain links, ${wanLinks.length} WAN links${by}`);
+  await inEachNode(topology, async (n) => {
+    for (const command of execOf(n)) await shellIn(lab, n.name, command, n.env);
+  });
+  say(`${topology.nodes.reduce((sum, n) => sum + n.exec.length, 0)} exec lines`);
+  state = { ...state, complete: true };
+  saveLab(options.stateDir, state);
   return state;
 }
 
+/** Nodes at once, a node's own steps in order. All are waited for, so that nothing still runs when a failure is undone. */
+async function inEachNode(topology: Topology, step: (n: TopologyNode) => Promise<void>): Promise<void> {
+  const failed = (await Promise.allSettled(topology.nodes.map(step))).find((r) => r.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
+const execOf = (n: TopologyNode): readonly string[] => [...Object.entries(n.sysctls).map(([key, value]) => `sysctl -qw '${key}=${value.replaceAll("'", '')}'`), ...n.exec];
 const bridgeName = (n: TopologyNode): string => n.name.slice(0, 15);
 
 function vethLine(lab: string, l: TopologyLink): string {
   const [a, b] = l.ends as readonly [LinkEnd, LinkEnd];
   const mtu = l.mtu === null ? '' : ` mtu ${l.mtu}`;
-  return `link add name ${a.interface}${mtu} netns ${netnsOf(lab, a.node)} type veth peer name ${b.interface}${mtu} netns ${netnsOf(lab, b.node)}`;
+  const end = (e: LinkEnd): string => `name ${e.interface}${mtu}${e.mac === null ? '' : ` address ${e.mac}`} netns ${netnsOf(lab, e.node)}`;
+  return `link add ${end(a)} type veth peer ${end(b)}`;
 }
 
-function linkUp(l: TopologyLink, e: LinkEnd, bridges: readonly TopologyNode[]): string {
-  const bridge = bridges.find((b) => b.name === e.node);
-  const master = bridge === undefined ? '' : ` master ${bridgeName(bridge)}`;
-  const mtu = l.impairment !== null && l.mtu !== null ? ` mtu ${l.mtu}` : '';
-  return `ip link set dev ${e.interface}${master}${mtu} up`;
+function linksUp(topology: Topology, n: TopologyNode): string {
+  const lines = ['ip link set lo up'];
+  const isBridge = n.kind === 'bridge';
+  if (isBridge) lines.push('sysctl -qw net.ipv6.conf.all.disable_ipv6=1', `ip link add name ${bridgeName(n)} type bridge`, `ip link set dev ${bridgeName(n)} up`);
+  for (const l of topology.links) {
+    for (const e of l.ends.filter((end) => end.node === n.name)) {
+      const mtu = l.mtu === null ? '' : ` mtu ${l.mtu}`;
+      const mac = e.mac === null ? '' : ` address ${e.mac}`;
+      lines.push(`ip link set dev ${e.interface}${isBridge ? ` master ${bridgeName(n)}` : ''}${mtu}${mac} up`, ...e.addresses.map((a) => `ip addr add ${a} dev ${e.interface}`));
+    }
+  }
+  return lines.join(' && ');
 }
 
 function wanLinksOf(topology: Topology): readonly WanLink[] {
   return topology.links.flatMap((l) => {
     const [a, b] = l.ends;
     if (l.impairment === null || a === undefined || b === undefined) return [];
-    const end = (e: LinkEnd): { netns: string; interface: string } => ({ netns: netnsOf(topology.name, e.node), interface: e.interface });
-    return [{ id: linkId(a, b), ends: [end(a), end(b)] as const, impairment: l.impairment }];
+    const end = (e: LinkEnd): WanEnd => ({ netns: netnsOf(topology.name, e.node), interface: e.interface });
+    return [{ id: `${a.node}:${a.interface}=${b.node}:${b.interface}`, ends: [end(a), end(b)] as const, impairment: l.impairment, up: true }];
   });
-}
-
-const linkId = (a: LinkEnd, b: LinkEnd): string => `${a.node}:${a.interface}=${b.node}:${b.interface}`;
-
-async function inNode(lab: string, node: string, command: string, env: Readonly<Record<string, string>> = {}): Promise<void> {
-  const { exitCode, stderr } = await execa('nsenter', [`--net=/run/netns/${netnsOf(lab, node)}`, '--', 'sh', '-c', command], { reject: false, env });
-  if (exitCode !== 0) throw new MeshError('io', `node ${node}: \`${command}\` failed: ${stderr.trim().split('\n')[0]}`, { fields: { node, command } });
 }
 
 /** Removes everything of a lab; a lab that is not there is fine. Processes inside its namespaces are their owners' business. */
@@ -144,8 +130,8 @@ export async function destroy(lab: string, options: DeployOptions): Promise<void
   const state = readLab(options.stateDir, lab);
   if (state === null) return;
   if (state.wan !== null) await stopWan(state.wan);
-  for (const n of state.nodes) if (existsSync(`/run/netns/${n.netns}`)) await execa('ip', ['netns', 'delete', n.netns]);
-  for (const suffix of ['wan.sock', 'wan.log', 'lab.json']) rmSync(join(options.stateDir, `${lab}.${suffix}`), { force: true });
+  await ipBatch(state.nodes.filter((n) => hasNetns(n.netns)).map((n) => `netns delete ${n.netns}`));
+  forgetLab(options.stateDir, lab);
   options.onProgress?.(`${lab}: ${state.nodes.length} namespaces removed`);
 }
 
@@ -159,11 +145,10 @@ export interface InspectRow {
 }
 
 export async function inspect(lab: string, options: DeployOptions): Promise<readonly InspectRow[]> {
-  const state = readLab(options.stateDir, lab);
-  if (state === null) throw new MeshError('not-found', `no lab "${lab}" is deployed`, { next: 'proxima topology deploy topologies/two-regions-three-edges.clab.yml' });
+  const state = labOrFail(lab, options);
   return Promise.all(
     state.nodes.map(async (n) => {
-      const up = existsSync(`/run/netns/${n.netns}`);
+      const up = hasNetns(n.netns);
       const { stdout } = up ? await execa('ip', ['-n', n.netns, '-4', '-o', 'addr', 'show', 'scope', 'global'], { reject: false }) : { stdout: '' };
       const addresses = stdout.split('\n').flatMap((l) => /^\d+: (\S+)\s+inet (\S+)/.exec(l)?.slice(1, 3).join(' ') ?? []);
       return { node: n.name, kind: n.kind, netns: n.netns, up, addresses, labels: n.labels };
@@ -171,19 +156,33 @@ export async function inspect(lab: string, options: DeployOptions): Promise<read
   );
 }
 
-/** A process inside a node. */
-export function spawnIn(lab: string, node: string, argv: readonly string[], options: SpawnOptions = {}): ChildProcess {
-  return spawn('nsenter', [`--net=/run/netns/${netnsOf(lab, node)}`, '--', ...argv], options);
+/** Cuts, restores or changes the WAN link between two nodes while the lab runs. A cut loses every packet; the interfaces stay up. */
+export async function setLink(lab: string, a: string, b: string, change: LinkChange, options: DeployOptions): Promise<void> {
+  const { state, link } = findLink(lab, a, b, options);
+  const changed: WanLink = 'up' in change ? { ...link, up: change.up } : { ...link, impairment: change };
+  if (state.wan === null) await applyNetem(changed);
+  else await tellWan(state.wan, link.id, change);
+  saveLab(options.stateDir, { ...state, wanLinks: state.wanLinks.map((l) => (l === link ? changed : l)) });
 }
 
-/** Cuts, restores or changes the WAN link between two nodes while the lab runs. */
-export async function setLink(lab: string, a: string, b: string, change: LinkChange, options: DeployOptions): Promise<void> {
-  const state = readLab(options.stateDir, lab);
-  const isBetween = (id: string): boolean => {
-    const nodes = id.split('=').map((e) => e.slice(0, e.lastIndexOf(':')));
+/** What a WAN link carried, each way; null where netem emulates it. */
+export async function linkCounters(lab: string, a: string, b: string, options: DeployOptions): Promise<LinkCounters | null> {
+  const { state, link } = findLink(lab, a, b, options);
+  return state.wan === null ? null : countersOf(state.wan, link.id);
+}
+
+function findLink(lab: string, a: string, b: string, options: DeployOptions): { readonly state: LabState; readonly link: WanLink } {
+  const state = labOrFail(lab, options);
+  const link = state.wanLinks.find((l) => {
+    const nodes = l.id.split('=').map((e) => e.slice(0, e.lastIndexOf(':')));
     return nodes.includes(a) && nodes.includes(b);
-  };
-  const link = state?.wanLinks.find((l) => isBetween(l.id));
-  if (state === null || state.wan === null || link === undefined) throw new MeshError('not-found', `lab ${lab} has no WAN link between ${a} and ${b}`, { next: `proxima topology inspect ${lab}` });
-  await changeLink(state.wan, link.id, change);
+  });
+  if (link === undefined) throw new MeshError('not-found', `lab ${lab} has no WAN link between ${a} and ${b}`, { next: `proxima topology inspect ${lab}` });
+  return { state, link };
+}
+
+function labOrFail(lab: string, options: DeployOptions): LabState {
+  const state = readLab(options.stateDir, lab);
+  if (state === null) throw new MeshError('not-found', `no lab "${lab}" is deployed`, { next: 'proxima topology deploy topologies/two-regions-three-edges.clab.yml' });
+  return state;
 }

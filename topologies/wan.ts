@@ -6,20 +6,8 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { execa } from 'execa';
 import { MeshError } from '../api/errors.ts';
+import type { WanLink, WanProcess } from './lab.ts';
 import type { Impairment } from './model.ts';
-
-export interface WanLink {
-  readonly id: string;
-  readonly ends: readonly [{ readonly netns: string; readonly interface: string }, { readonly netns: string; readonly interface: string }];
-  readonly impairment: Impairment;
-}
-
-export interface WanProcess {
-  readonly pid: number;
-  /** Start time in clock ticks: with the pid, names one process for ever. */
-  readonly startTime: string;
-  readonly socket: string;
-}
 
 const source = join(import.meta.dirname, 'wan', 'wan.c');
 
@@ -49,8 +37,10 @@ export async function startWan(stateDir: string, lab: string, links: readonly Wa
   const line = (l: WanLink): string => {
     const [a, b] = l.ends;
     const i = l.impairment;
-    return `${l.id} ${a.netns} ${a.interface} ${b.netns} ${b.interface} ${i.delayUs} ${i.jitterUs} ${i.lossPpm} ${i.rateKbit}\n`;
+    return `${l.id} ${a.netns} ${a.interface} ${b.netns} ${b.interface} ${i.delayUs} ${i.jitterUs} ${i.lossPpm} ${i.rateKbit} ${l.up ? 1 : 0}\n`;
   };
+  // A process that ends early is reported by its exit, not by the broken pipe.
+  child.stdin.on('error', () => undefined);
   child.stdin.end(`${links.map(line).join('')}\n`);
   await ready;
   child.removeAllListeners('exit');
@@ -84,11 +74,28 @@ export async function stopWan(wan: WanProcess): Promise<void> {
 
 export type LinkChange = { readonly up: boolean } | Impairment;
 
-export async function changeLink(wan: WanProcess, id: string, change: LinkChange): Promise<void> {
-  if (!isWanAlive(wan)) throw new MeshError('unavailable', 'the WAN emulator of this lab is gone', { next: 'proxima topology deploy FILE' });
+export async function tellWan(wan: WanProcess, id: string, change: LinkChange): Promise<void> {
   const command = 'up' in change ? `${change.up ? 'up' : 'down'} ${id}` : `set ${id} ${change.delayUs} ${change.jitterUs} ${change.lossPpm} ${change.rateKbit}`;
+  await ask(wan, id, command);
+}
+
+export interface LinkCounters {
+  /** Frames that arrived at the second end of the link, and at the first. */
+  readonly delivered: readonly [number, number];
+  /** Frames that did not, by loss, a cut or a full queue. */
+  readonly dropped: readonly [number, number];
+}
+
+export async function countersOf(wan: WanProcess, id: string): Promise<LinkCounters> {
+  const [toSecond = 0, lostToSecond = 0, toFirst = 0, lostToFirst = 0] = (await ask(wan, id, `count ${id}`)).split(' ').map(Number);
+  return { delivered: [toSecond, toFirst], dropped: [lostToSecond, lostToFirst] };
+}
+
+async function ask(wan: WanProcess, id: string, command: string): Promise<string> {
+  if (!isWanAlive(wan)) throw new MeshError('unavailable', 'the WAN emulator of this lab is gone', { next: 'proxima topology deploy FILE' });
   // Node speaks no UNIX datagrams, so the emulator's binary is its own client.
   const binary = wan.socket.replace(/[^/]+$/, 'wan');
   const { stdout } = await execa(binary, ['--tell', wan.socket, command], { reject: false });
-  if (stdout.trim() !== 'ok') throw new MeshError('invalid', `link ${id}: ${stdout.trim() || 'no answer from the WAN emulator'}`);
+  if (!/^ok\b/.test(stdout)) throw new MeshError('invalid', `link ${id}: ${stdout.trim() || 'no answer from the WAN emulator'}`);
+  return stdout.trim().slice(3);
 }

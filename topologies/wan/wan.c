@@ -4,9 +4,12 @@
  * one process carries the frames between them with delay, jitter, loss and rate, per direction.
  *
  * Standard input, one link a line, then an empty line:
- *   <id> <netns a> <if a> <netns b> <if b> <delay us> <jitter us> <loss ppm> <rate kbit, 0 = none>
+ *   <id> <netns a> <if a> <netns b> <if b> <delay us> <jitter us> <loss ppm> <rate kbit, 0 = none> <up, 0 or 1>
  * It prints "ready" when all taps are up. Control socket (SOCK_DGRAM at argv[1]):
  *   "set <id> <delay us> <jitter us> <loss ppm> <rate kbit>", "up <id>", "down <id>"; it answers "ok" or "error ...".
+ *   "count <id>"; it answers "ok <a to b delivered> <a to b dropped> <b to a delivered> <b to a dropped>" in frames.
+ * The taps are persistent: when this process is killed they lose their carrier and keep their addresses and routes, and the next one
+ * takes them over.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -44,6 +47,7 @@ struct side {
 	int fd;
 	struct frame *head, *tail; /* frames on their way to this side, in order of arrival there */
 	uint32_t queued;
+	uint64_t delivered, dropped;
 	uint64_t free_at_ns; /* when the transmitter of this direction is idle again */
 };
 
@@ -67,12 +71,12 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
-static uint32_t rnd(uint32_t below)
+static uint64_t rnd64(uint64_t below)
 {
 	rng ^= rng << 13;
 	rng ^= rng >> 7;
 	rng ^= rng << 17;
-	return below ? (uint32_t)(rng % below) : 0;
+	return below ? rng % below : 0;
 }
 
 static void die(const char *what, const char *name)
@@ -101,13 +105,15 @@ static int open_tap(const char *netns, const char *name)
 	snprintf(req.ifr_name, IFNAMSIZ, "%s", name);
 	if (ioctl(fd, TUNSETIFF, &req))
 		die("tap", name);
+	if (ioctl(fd, TUNSETPERSIST, 1))
+		die("keep", name);
 	return fd;
 }
 
 static void enqueue(struct link *l, struct side *to, struct frame *f)
 {
 	uint64_t now = now_ns(), start = to->free_at_ns > now ? to->free_at_ns : now;
-	uint64_t jitter = l->jitter_ns ? (uint64_t)rnd((uint32_t)(2 * l->jitter_ns)) : 0;
+	uint64_t jitter = l->jitter_ns ? rnd64(2 * l->jitter_ns) : 0;
 
 	if (l->rate_kbit)
 		start += (uint64_t)f->len * 8000000ull / l->rate_kbit;
@@ -158,7 +164,8 @@ static void receive(struct link *l, int from)
 			return;
 		}
 		f->len = (uint32_t)n;
-		if (!l->up || to->queued >= QUEUE_MAX || (l->loss_ppm && rnd(1000000) < l->loss_ppm)) {
+		if (!l->up || to->queued >= QUEUE_MAX || (l->loss_ppm && rnd64(1000000) < l->loss_ppm)) {
+			to->dropped++;
 			give(f);
 			continue;
 		}
@@ -183,8 +190,10 @@ static uint64_t flush(void)
 					to->tail = NULL;
 				to->queued--;
 				/* A full tap drops, as a wire would. */
-				if (links[i].up && write(to->fd, f->data, f->len) < 0 && errno != EAGAIN && errno != EIO && errno != ENOBUFS)
-					fprintf(stderr, "wan: %s: %s\n", links[i].id, strerror(errno));
+				if (links[i].up && write(to->fd, f->data, f->len) >= 0)
+					to->delivered++;
+				else
+					to->dropped++;
 				give(f);
 			}
 			if (to->head && (!next || to->head->due_ns < next))
@@ -204,7 +213,7 @@ static struct link *find(const char *id)
 
 static void control(int fd)
 {
-	char buf[512], id[128], verb[16];
+	char buf[512], id[128], verb[16], counts[128];
 	struct sockaddr_un peer;
 	socklen_t plen = sizeof(peer);
 	unsigned long long delay, jitter, loss, rate;
@@ -223,13 +232,17 @@ static void control(int fd)
 		l->up = 1;
 	else if (!strcmp(verb, "down"))
 		l->up = 0;
-	else if (!strcmp(verb, "set") && sscanf(buf, "%*s %*s %llu %llu %llu %llu", &delay, &jitter, &loss, &rate) == 4) {
+	else if (!strcmp(verb, "count")) {
+		snprintf(counts, sizeof(counts), "ok %llu %llu %llu %llu", (unsigned long long)l->side[1].delivered, (unsigned long long)l->side[1].dropped,
+			 (unsigned long long)l->side[0].delivered, (unsigned long long)l->side[0].dropped);
+		answer = counts;
+	} else if (!strcmp(verb, "set") && sscanf(buf, "%*s %*s %llu %llu %llu %llu", &delay, &jitter, &loss, &rate) == 4) {
 		l->delay_ns = delay * 1000;
 		l->jitter_ns = jitter * 1000;
 		l->loss_ppm = (uint32_t)loss;
 		l->rate_kbit = (uint32_t)rate;
 	} else
-		answer = "error expected: up LINK, down LINK or set LINK DELAY JITTER LOSS RATE";
+		answer = "error expected: up LINK, down LINK, count LINK or set LINK DELAY JITTER LOSS RATE";
 	if (plen > sizeof(sa_family_t))
 		sendto(fd, answer, strlen(answer), 0, (struct sockaddr *)&peer, plen);
 }
@@ -266,7 +279,7 @@ static int tell(const char *path, const char *message)
 		die("answer from", path);
 	buf[n] = 0;
 	puts(buf);
-	return strcmp(buf, "ok") != 0;
+	return strncmp(buf, "ok", 2) != 0;
 }
 
 int main(int argc, char **argv)
@@ -288,9 +301,10 @@ int main(int argc, char **argv)
 	while (fgets(line, sizeof(line), stdin) && line[0] != '\n') {
 		char na[128], ia[32], nb[128], ib[32];
 		unsigned long long delay, jitter, loss, rate;
+		int up;
 		struct link *l = &links[nlinks];
 
-		if (nlinks == MAX_LINKS || sscanf(line, "%127s %127s %31s %127s %31s %llu %llu %llu %llu", l->id, na, ia, nb, ib, &delay, &jitter, &loss, &rate) != 9) {
+		if (nlinks == MAX_LINKS || sscanf(line, "%127s %127s %31s %127s %31s %llu %llu %llu %llu %d", l->id, na, ia, nb, ib, &delay, &jitter, &loss, &rate, &up) != 10) {
 			fprintf(stderr, "wan: cannot read: %s", line);
 			return 2;
 		}
@@ -298,7 +312,7 @@ int main(int argc, char **argv)
 		l->jitter_ns = jitter * 1000;
 		l->loss_ppm = (uint32_t)loss;
 		l->rate_kbit = (uint32_t)rate;
-		l->up = 1;
+		l->up = up;
 		l->side[0].fd = open_tap(na, ia);
 		l->side[1].fd = open_tap(nb, ib);
 		for (int s = 0; s < 2; s++) {
@@ -328,7 +342,11 @@ int main(int argc, char **argv)
 
 			if (w == 0xfffffffe)
 				control(ctl);
-			else if (w != 0xffffffff)
+			else if (w == 0xffffffff)
+				continue;
+			else if (got[i].events & (EPOLLERR | EPOLLHUP)) /* the tap was deleted: an error that never ends */
+				epoll_ctl(ep, EPOLL_CTL_DEL, links[w / 2].side[w % 2].fd, NULL);
+			else
 				receive(&links[w / 2], (int)(w % 2));
 		}
 		next = flush();
