@@ -16,7 +16,7 @@ async function call(c: Call): Promise<unknown> {
     const out = transit.testRun(program, Buffer.from(packet, 'hex'), ifindex, repeat);
     return { ...out, output: out.output.toString('hex') };
   }
-  return (transit[c.method] as (...args: readonly unknown[]) => unknown).apply(transit, c.args);
+  return (transit[c.method] as (...args: unknown[]) => unknown).apply(transit, [...c.args]);
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
