@@ -11,6 +11,7 @@ const program = new Command('proxima')
   .helpOption('-h, --help', 'show this map');
 
 const verbs: readonly [name: string, load: () => Promise<{ register: Register }>][] = [
+  ['demo', () => import('./verbs/demo.ts')],
   ['run', () => import('./verbs/run.ts')],
   ['site', () => import('./verbs/site.ts')],
   ['daemons', () => import('./verbs/daemons.ts')],

@@ -20,8 +20,8 @@ export const DIR = '/tmp/px-demo';
 
 /** Where the demo's sites and client regions are: only what is not measured is guessed from distance. */
 export const LOCATIONS: Readonly<Record<string, readonly [number, number]>> = {
-  west: [37.4, -122.1], east: [40.7, -74], 'edge-a': [33.4, -112], 'edge-b': [39.7, -105], 'edge-c': [29.8, -95.4],
-  'metro-west': [37.4, -122.1], 'metro-a': [33.4, -112], 'metro-b': [39.7, -105], 'metro-c': [29.8, -95.4],
+  west: [41.9, -87.6], east: [40.7, -74], 'edge-a': [45, -93.3], 'edge-b': [39.7, -105], 'edge-c': [29.8, -95.4],
+  'metro-west': [41.9, -87.6], 'metro-a': [45, -93.3], 'metro-b': [39.7, -105], 'metro-c': [29.8, -95.4],
 };
 
 export interface Stage {
@@ -90,6 +90,7 @@ export async function tearDown(labs: string): Promise<readonly string[]> {
   const droplets = '/sys/fs/bpf/proxima';
   if (lab !== null && existsSync(droplets)) for (const n of lab.nodes) rmSync(join(droplets, n.name), { recursive: true, force: true });
   removeCgroups();
+  if (existsSync('/var/run/wireguard')) for (const socket of readdirSync('/var/run/wireguard')) if (socket.startsWith('pxwg-')) rmSync(join('/var/run/wireguard', socket), { force: true });
   rmSync(DIR, { recursive: true, force: true });
   return [...pids].map(String);
 }

@@ -61,6 +61,13 @@ function regionInput(o: RegionOptions): unknown {
 }
 
 export function register(program: Command): void {
+  startVerb(program.command('global').description('the global scheduler and its API'), 'run the global scheduler').action(async (o: StartOptions) => {
+    const { globalStart } = await import('../../cloud/global.ts');
+    const { decodeGlobalConfig } = await import('../../scheduler/global/config.ts');
+    const input = readConfig(o.config);
+    if (o.check === true) return show(decodeGlobalConfig(input, o.config));
+    return foreground('global scheduler', () => globalStart(input, o.config === undefined ? {} : { source: o.config }));
+  });
   startVerb(program.command('region').description('a region: API, controllers, network plane'), 'run a region in the foreground; with --data alone: embedded store, no root, no nodes')
     .option('--data <dir>', 'where its data lives')
     .option('--port <port>', 'of the API')

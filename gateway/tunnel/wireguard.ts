@@ -1,6 +1,6 @@
 /** Acting on a tunnel's plan. Works in the network namespace that this process is in. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
-import { existsSync, unlinkSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { execa } from 'execa';
 import { MeshError } from '../../api/errors.ts';
 import type { Logger } from '../../base/log.ts';
@@ -66,7 +66,7 @@ async function create(name: string, log: Logger): Promise<void> {
     // Left behind by a process that was killed, or another namespace's: only the first may be removed.
     const alive = await execa('wg', ['show', name], { reject: false });
     if (alive.exitCode === 0) throw new MeshError('already-exists', `a tunnel named ${name} runs in another network namespace of this machine`, { next: 'give each tunnel a name of its own' });
-    unlinkSync(socket);
+    rmSync(socket, { force: true }); // `wg` removes a dead one itself, at times
   }
   log.info('kernel has no WireGuard, wireguard-go is used', { interface: name });
   // Its descriptors are kept by the daemon, so a pipe of ours would never end, and closing it would end the daemon.

@@ -1,0 +1,114 @@
+/** The demo's main line: each part of the story in turn, a summary of what was found true, and nothing left behind. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Report } from './report.ts';
+import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.ts';
+import { joinSites, startControl, Story } from './story.ts';
+
+export interface DemoOptions {
+  readonly state: string;
+  readonly keep: boolean;
+  readonly write?: (line: string) => void;
+}
+
+export async function runDemo(options: DemoOptions): Promise<boolean> {
+  const report = new Report(options.write);
+  const labs = join(options.state, 'labs');
+  const before = leftovers();
+  let story: Story | null = null;
+  const abort = (): void => {
+    console.error('interrupted: cleaning up');
+    void tearDown(labs).finally(() => process.exit(130));
+  };
+  process.once('SIGINT', abort);
+  process.once('SIGTERM', abort);
+  const parts: readonly [title: string, body: (s: Story) => Promise<void>][] = [
+    ['A tenant, its network, a container application and a VM application', (s) => s.deployApplications()],
+    ['Clients in four regions are served', (s) => s.serveClients()],
+    ['Traffic shifts, and the applications follow', (s) => s.shiftTraffic()],
+    ['The uplink is cut', (s) => s.cutUplink()],
+    ['Everything at the cut site dies and boots again, without the cloud', (s) => s.killSite()],
+    ['The uplink returns', (s) => s.restoreUplink()],
+  ];
+  try {
+    const stage = await bringUp(report, labs, options.state);
+    if (stage !== null) {
+      story = new Story(stage, report);
+      for (const [title, body] of parts) {
+        report.step(title);
+        const current = story;
+        if (!(await report.part(title, () => body(current)))) tellLogs(report, stage);
+      }
+      story.memory();
+      story.daemonsAlive();
+    }
+  } finally {
+    story?.stopTicker();
+    await story?.traffic.stop();
+    process.removeListener('SIGINT', abort);
+    process.removeListener('SIGTERM', abort);
+    if (options.keep) tellKept(report);
+    else {
+      report.step('Leaving nothing behind');
+      await report.part('clean-up', async () => {
+        await tearDown(labs);
+        const left = leftovers().filter((l) => !before.includes(l));
+        report.check('left behind', left.length === 0 ? 'no namespace, mount, cgroup or process' : left.slice(0, 5).join(', '), left.length === 0);
+      });
+    }
+  }
+  return report.summary();
+}
+
+async function bringUp(report: Report, labs: string, state: string): Promise<Stage | null> {
+  let stage: Stage | null = null;
+  report.step('A lab: two regions, three edge sites, four client regions, a WAN');
+  const isUp = await report.part('lab', async () => {
+    const facts = await setLab(labs, report);
+    report.check('lab deployed without Docker', `${TOPOLOGY.split('/').at(-1)}, ${facts.sites.length} sites, ${facts.clients.length} client regions`, true);
+    report.step('Regions and the global scheduler');
+    stage = await startMesh(facts, labs, state, report);
+    await startControl(stage, report);
+    report.step('Edge sites join');
+    await joinSites(stage, report);
+  });
+  if (!isUp && stage !== null) tellLogs(report, stage);
+  return isUp ? stage : null;
+}
+
+function tellLogs(report: Report, stage: Stage): void {
+  for (const name of stage.processes.unexpected) report.say(`${name} ended; its log's end:\n${stage.processes.logTail(name.split(' ')[0] ?? '')}`);
+  report.say(`logs of every daemon: ${join(DIR, 'logs')} (kept with --keep)`);
+}
+
+function tellKept(report: Report): void {
+  report.step('The lab stays up');
+  report.say(`look around:
+  sudo ./proxima topology inspect ${TOPOLOGY}
+  sudo nsenter --net=/run/netns/proxima-global kubectl --kubeconfig ${DIR}/global.kubeconfig get sites
+  sudo nsenter --net=/run/netns/proxima-global kubectl --kubeconfig ${DIR}/west.kubeconfig get pods -A -o wide
+logs: ${DIR}/logs
+clean up: sudo ./proxima demo (a new run begins with that)`);
+}
+
+/** What could be left behind on the machine: namespaces, mounts, cgroups and processes that carry our names. */
+function leftovers(): readonly string[] {
+  const ours = /proxima-(global|core|metro|client|lan|[weabc]-)|px-demo/;
+  const list = (dir: string): readonly string[] => {
+    try {
+      return readdirSync(dir);
+    } catch {
+      return []; // no such folder, so nothing in it
+    }
+  };
+  const cgroups = list('/sys/fs/cgroup').flatMap((c) => list(`/sys/fs/cgroup/${c}`).map((g) => `cgroup ${c}/${g}`));
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((l) => `mount ${l.split(' ')[1] ?? ''}`);
+  const processes = list('/proc').filter((p) => /^\d+$/.test(p)).flatMap((p) => {
+    try {
+      return [`process ${readFileSync(`/proc/${p}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 80)}`];
+    } catch {
+      return []; // it ended while we looked
+    }
+  });
+  return [...list('/run/netns').map((n) => `namespace ${n}`), ...mounts, ...cgroups, ...processes, ...list('/sys/fs/bpf/proxima').map((d) => `bpf proxima-${d}`)].filter((l) => ours.test(l));
+}
