@@ -2,7 +2,7 @@
  * The transit daemon of one droplet: brings goal states into the kernel and pods' interfaces into their VPC. It forwards nothing itself: the
  * programs and maps are pinned, so traffic flows whether it runs or not, and a new process takes up what it finds.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { MeshError } from '../../api/errors.ts';
@@ -13,6 +13,7 @@ import { loadNative, type MapHandle, type Native, type Programs } from '../nativ
 import { decodeCounts, DROP_REASONS, encode, SIZES, type CountRow } from './layout.ts';
 import { ensureTap, ensureVeth, hostInterface, ifindexOf, interfaces, isMounted, removeLink } from './links.ts';
 import { desired, plan, type LocalEndpoint, type MapContents, type MapName, type MapStep } from './plan.ts';
+import { attachFrontXdp, type FrontMode } from './uplink.ts';
 
 export interface TransitOptions {
   readonly droplet: string;
@@ -23,6 +24,8 @@ export interface TransitOptions {
   readonly tunnel: { readonly interface: string; readonly address: string } | null;
   /** Where clients outside the mesh come in. */
   readonly uplink: string | null;
+  /** @default auto: XDP where the uplink's frames have whole checksums, else tc */
+  readonly frontMode?: FrontMode | 'auto';
   /** @default /sys/fs/bpf */
   readonly bpffs?: string;
   readonly log: Logger;
@@ -43,18 +46,24 @@ type Local = LocalEndpoint & { readonly mac: string };
 type Maps = Readonly<Record<MapName | 'config' | 'ports' | 'counts' | 'drops' | 'flows' | 'replies', MapHandle>>;
 
 const OBJECT = join(import.meta.dirname, '..', 'bpf', 'transit.bpf.o');
+/** Interface numbers mean something in one network namespace only: what another one pinned under the same name is not ours to take up. */
+const NETNS = (/\d+/.exec(readlinkSync('/proc/self/ns/net')) ?? ['0'])[0];
+/** bpffs refuses names with dots, which VLAN interfaces have. */
+const pinName = (interfaceName: string): string => interfaceName.replaceAll('.', '+');
 const hex = (s: string): Buffer => Buffer.from(s, 'hex');
 const macText = (b: Buffer): string => [...b].map((x) => x.toString(16).padStart(2, '0')).join(':');
 
 export class Transit implements Service {
   readonly name = 'transit';
   readonly #o: TransitOptions;
+  readonly #root: string;
   readonly #dir: string;
   readonly #native: Native;
   readonly #local = new Map<string, Local>();
   readonly #entries = new Map<string, GoalEntry>();
   #programs: Programs | null = null;
   #maps: Maps | null = null;
+  #frontMode: FrontMode | null = null;
   #version = 0;
   #have: MapContents | null = null;
   /** Maps are written by one caller at a time, in order of asking. */
@@ -62,7 +71,8 @@ export class Transit implements Service {
 
   constructor(options: TransitOptions) {
     this.#o = options;
-    this.#dir = join(options.bpffs ?? '/sys/fs/bpf', 'proxima', options.droplet);
+    this.#root = join(options.bpffs ?? '/sys/fs/bpf', 'proxima', options.droplet);
+    this.#dir = join(this.#root, NETNS);
     this.#native = loadNative();
   }
 
@@ -77,12 +87,25 @@ export class Transit implements Service {
       await execa('mount', ['-t', 'bpf', 'bpf', bpffs]);
     }
     mkdirSync(join(this.#dir, 'links'), { recursive: true });
-    this.#programs = this.#native.loadObject(OBJECT, join(this.#dir, 'maps'));
+    for (const other of readdirSync(this.#root)) if (other !== NETNS) rmSync(join(this.#root, other), { recursive: true, force: true });
+    this.#programs = this.#load();
     const open = (name: string): MapHandle => this.#native.openMap(join(this.#dir, 'maps', name));
     this.#maps = { endpoints: open('endpoints'), prefixes: open('prefixes'), droplets: open('droplets'), fronts: open('fronts'), regions: open('regions'), config: open('config'), ports: open('ports'), counts: open('counts'), drops: open('drops'), flows: open('flows'), replies: open('replies') };
     await this.#adopt();
     await this.#configure();
     this.#o.log.info('transit is up', { droplet: this.#o.droplet, adopted: this.#local.size });
+  }
+
+  #load(): Programs {
+    const maps = join(this.#dir, 'maps');
+    try {
+      return this.#native.loadObject(OBJECT, maps);
+    } catch (error) {
+      if (!/reuse pinned map|parameter mismatch/.test((error as Error).message)) throw error;
+      this.#o.log.warn('maps of another version are replaced: pods are without network until they are attached again', { dir: maps });
+      rmSync(maps, { recursive: true, force: true });
+      return this.#native.loadObject(OBJECT, maps);
+    }
   }
 
   /** Programs stay attached: stopping the daemon stops no traffic. */
@@ -96,22 +119,27 @@ export class Transit implements Service {
       const [vni = '0', address = ''] = at.split('/');
       await this.detachEndpoint({ vni: Number(vni), address });
     }
-    rmSync(this.#dir, { recursive: true, force: true });
+    rmSync(this.#root, { recursive: true, force: true });
   }
 
   async #adopt(): Promise<void> {
     const present = await interfaces();
+    const fixed = new Set([this.#o.interface, this.#o.tunnel?.interface, this.#o.uplink]);
     for (const { key, value } of this.#read('endpoints', SIZES.endpoint)) {
       const ifindex = value.readUInt32LE(4);
       if (ifindex === 0) continue;
-      const at = `${key.readUInt32LE(0)}/${[...key.subarray(4)].join('.')}`;
-      if (present.has(ifindex)) {
-        this.#local.set(at, { ifindex, isTap: value[14] === 1, mac: macText(value.subarray(8, 14)) });
-        this.#attach('from_pod', present.get(ifindex) ?? '');
-      }
+      const [vni, address] = [key.readUInt32LE(0), [...key.subarray(4)].join('.')];
+      const name = present.get(ifindex);
+      const isTap = value[14] === 1;
+      // A number may have been given anew, to an interface of another kind.
+      if (name === undefined || fixed.has(name) || (!isTap && name !== hostInterface(vni, address))) continue;
+      this.#local.set(`${vni}/${address}`, { ifindex, isTap, mac: macText(value.subarray(8, 14)) });
+      this.#attach('from_pod', name);
     }
-    const names = new Set(present.values());
-    for (const pin of readdirSync(join(this.#dir, 'links'))) if (!names.has(pin)) rmSync(join(this.#dir, 'links', pin), { force: true });
+    const kept = new Set([...this.#local.values()].map((l) => l.ifindex));
+    for (const { key } of this.#read('ports', SIZES.port)) if (!kept.has(key.readUInt32LE(0))) this.#native.mapDelete(this.#ready().ports, key);
+    const names = new Set([...present.values()].map(pinName));
+    for (const pin of readdirSync(join(this.#dir, 'links'))) if (!names.has(pin.replace(/~xdp-\w+$/, ''))) rmSync(join(this.#dir, 'links', pin), { force: true });
   }
 
   async #configure(): Promise<void> {
@@ -127,7 +155,10 @@ export class Transit implements Service {
     this.#native.mapUpdate(this.#ready().config, encode.u32(0), encode.config({ lanIfindex, lanAddress: o.address, tunnelIfindex, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex }));
     this.#attach('from_lan', o.interface);
     if (o.tunnel !== null) this.#attach('from_tunnel', o.tunnel.interface);
-    if (o.uplink !== null) this.#attach('from_uplink', o.uplink);
+    if (o.uplink !== null) {
+      this.#attach('from_uplink', o.uplink);
+      this.#frontMode = await attachFrontXdp({ native: this.#native, programs: this.#loaded(), interface: o.uplink, mode: o.frontMode ?? 'auto', pin: this.#pin(o.uplink), log: o.log });
+    }
     // Decapsulated packets keep the tunnel's segmentation type; a UDP_SEGMENT sender behind it would be cut wrongly (measured).
     await execa('ethtool', ['-K', o.interface, 'tx-udp-segmentation', 'off'], { reject: false });
   }
@@ -137,9 +168,17 @@ export class Transit implements Service {
     return this.#maps;
   }
 
-  #attach(program: string, interfaceName: string): void {
+  #pin(interfaceName: string): string {
+    return join(this.#dir, 'links', pinName(interfaceName));
+  }
+
+  #loaded(): Programs {
     if (this.#programs === null) throw new MeshError('unavailable', 'the transit daemon is not started');
-    const how = this.#native.attachTcx(this.#programs, program, interfaceName, join(this.#dir, 'links', interfaceName));
+    return this.#programs;
+  }
+
+  #attach(program: string, interfaceName: string): void {
+    const how = this.#native.attachTcx(this.#loaded(), program, interfaceName, this.#pin(interfaceName));
     this.#o.log.debug('program attached', { program, interface: interfaceName, how });
   }
 
@@ -229,7 +268,7 @@ export class Transit implements Service {
       this.#native.mapDelete(this.#ready().ports, encode.u32(local.ifindex));
       const host = (await interfaces()).get(local.ifindex);
       if (host === undefined) return;
-      rmSync(join(this.#dir, 'links', host), { force: true });
+      rmSync(this.#pin(host), { force: true });
       if (!local.isTap) await removeLink(host); // a tap is its VM's
     });
   }
@@ -252,14 +291,13 @@ export class Transit implements Service {
     return out;
   }
 
-  describe(): { readonly droplet: string; readonly version: number; readonly mode: string; readonly endpoints: readonly string[]; readonly entries: number } {
-    return { droplet: this.#o.droplet, version: this.#version, mode: 'tc', endpoints: [...this.#local.keys()], entries: this.#entries.size };
+  describe(): { readonly droplet: string; readonly version: number; readonly mode: { readonly pod: 'tc'; readonly lan: 'tc'; readonly front: FrontMode | null }; readonly endpoints: readonly string[]; readonly entries: number } {
+    return { droplet: this.#o.droplet, version: this.#version, mode: { pod: 'tc', lan: 'tc', front: this.#frontMode }, endpoints: [...this.#local.keys()], entries: this.#entries.size };
   }
 
   /** BPF_PROG_TEST_RUN with this droplet's maps. */
   testRun(program: string, packet: Buffer, ifindex: number, repeat = 1): { readonly verdict: number; readonly nanoseconds: number; readonly output: Buffer } {
-    if (this.#programs === null) throw new MeshError('unavailable', 'the transit daemon is not started');
-    return this.#native.testRun(this.#programs, program, packet, repeat, ifindex);
+    return this.#native.testRun(this.#loaded(), program, packet, repeat, ifindex);
   }
 }
 
