@@ -1,7 +1,7 @@
 /** The node agent's configuration: defaults, units and meaning beside every key; an unknown key is an error. */
 import { join } from 'node:path';
 import { Type, type Static } from 'typebox';
-import { decodeConfig } from '../gateway/config.ts';
+import { decodeConfig } from '../api/config.ts';
 
 const strict = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' });

@@ -1,9 +1,6 @@
 /** The configuration of both gateways. One schema each: defaults, units and meaning beside every key; an unknown key is an error. */
 import { Type } from 'typebox';
-import type { Static, TSchema } from 'typebox';
-import { Compile } from 'typebox/compile';
-import { Value } from 'typebox/value';
-import { MeshError } from '../api/errors.ts';
+import type { Static } from 'typebox';
 
 const strict = { additionalProperties: false } as const;
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 });
@@ -76,18 +73,3 @@ export const EdgeGatewaySchema = Type.Object(
   strict,
 );
 export type EdgeGatewayConfig = Static<typeof EdgeGatewaySchema>;
-
-/** Defaults filled in, everything checked, frozen; the error names the first wrong field. */
-export function decodeConfig<S extends TSchema>(schema: S, input: unknown, source: string): Static<S> {
-  const value: unknown = Value.Default(schema, Value.Clone(input));
-  const check = Compile(schema);
-  if (check.Check(value)) return Object.freeze(value) as Static<S>;
-  const errors = check.Errors(value);
-  // An unknown key says most about what was meant, then a missing one.
-  const error = errors.find((e) => e.keyword === 'additionalProperties') ?? errors.find((e) => e.keyword === 'required') ?? errors[0];
-  const parameters = error?.params as { readonly additionalProperties?: readonly string[]; readonly requiredProperties?: readonly string[] } | undefined;
-  const key = parameters?.additionalProperties?.[0] ?? parameters?.requiredProperties?.[0];
-  const at = [...(error?.instancePath ?? '').split('/').filter((p) => p !== ''), ...(key === undefined ? [] : [key])].join('.');
-  const what = error?.keyword === 'additionalProperties' ? 'unknown key' : error?.keyword === 'required' ? 'is required' : (error?.message ?? 'is wrong');
-  throw new MeshError('invalid', `${source}: ${at}: ${what}`, { fields: { path: at } });
-}

@@ -2,12 +2,13 @@
 import { enableCompileCache, flushCompileCache, getCompileCacheDir } from 'node:module';
 import { join } from 'node:path';
 import type { Client } from '../api/client.ts';
+import { decodeConfig } from '../api/config.ts';
 import type { HttpClient } from '../api/http-client.ts';
 import { systemClock } from '../base/clock.ts';
 import { createLogger } from '../base/log.ts';
 import type { Logger } from '../base/log.ts';
 import { loadIdentity } from '../certs/enrol.ts';
-import { CloudGatewaySchema, decodeConfig, EdgeGatewaySchema } from './config.ts';
+import { CloudGatewaySchema, EdgeGatewaySchema } from './config.ts';
 import type { CloudGatewayConfig, EdgeGatewayConfig } from './config.ts';
 
 export interface RunningGateway {

@@ -4,11 +4,12 @@
  */
 import { networkInterfaces } from 'node:os';
 import { join as path } from 'node:path';
+import { decodeConfig } from '../../api/config.ts';
 import { MeshError } from '../../api/errors.ts';
 import { enrol, type Enrolled } from '../../certs/enrol.ts';
 import { writeDurably } from '../../certs/files.ts';
 import { decodeToken } from '../../certs/token.ts';
-import { decodeConfig, EdgeGatewaySchema } from '../../gateway/config.ts';
+import { EdgeGatewaySchema } from '../../gateway/config.ts';
 import { decodeAgentConfig, type AgentConfig } from '../config.ts';
 import { doctor, type CheckRow } from './doctor.ts';
 

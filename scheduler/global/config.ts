@@ -1,8 +1,7 @@
 /** The configuration of the global process. One schema: defaults, units and meaning beside every key; an unknown key is an error. */
 import { Type } from 'typebox';
 import type { Static } from 'typebox';
-import { Compile } from 'typebox/compile';
-import { Value } from 'typebox/value';
+import { decodeConfig } from '../../api/config.ts';
 import { MeshError } from '../../api/errors.ts';
 
 const strict = { additionalProperties: false } as const;
@@ -52,17 +51,7 @@ export type GlobalConfig = Static<typeof GlobalSchema>;
 
 /** Defaults filled in, everything checked, frozen; the error names the first wrong field. */
 export function decodeGlobalConfig(input: unknown, source = 'global config'): GlobalConfig {
-  const value: unknown = Value.Default(GlobalSchema, Value.Clone(input));
-  const check = Compile(GlobalSchema);
-  if (!check.Check(value)) {
-    const errors = [...check.Errors(value)];
-    const error = errors.find((e) => e.keyword === 'additionalProperties') ?? errors[0];
-    const parameters = error?.params as { readonly additionalProperties?: readonly string[]; readonly requiredProperties?: readonly string[] } | undefined;
-    const [extra, missing] = [parameters?.additionalProperties?.[0], parameters?.requiredProperties?.[0]];
-    const at = [...(error?.instancePath ?? '').split('/').filter((p) => p !== ''), ...[extra ?? missing ?? []].flat()].join('.');
-    throw new MeshError('invalid', `${source}: ${at}: ${extra !== undefined ? 'unknown key' : missing !== undefined ? 'is required' : (error?.message ?? 'is wrong')}`, { fields: { path: at } });
-  }
-  const config = value as GlobalConfig;
+  const config = decodeConfig(GlobalSchema, input, source);
   const twice = (names: readonly string[], path: string): void => {
     const again = names.find((n, i) => names.indexOf(n) !== i);
     if (again !== undefined) throw new MeshError('invalid', `${source}: ${path}: "${again}" is there twice`, { fields: { path } });
@@ -70,5 +59,5 @@ export function decodeGlobalConfig(input: unknown, source = 'global config'): Gl
   twice(config.regions.map((r) => r.name), 'regions');
   twice(config.clientRegions.map((r) => r.name), 'clientRegions');
   if ((config.rest.cert === undefined) !== (config.rest.key === undefined)) throw new MeshError('invalid', `${source}: rest: cert and key go together`, { fields: { path: 'rest' } });
-  return Object.freeze(config);
+  return config;
 }
