@@ -16,6 +16,8 @@ static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, stru
 	eth.h_proto = bpf_htons(ETH_P_IP);
 	if (p->outer_src && decapsulate(skb, p))
 		return drop(DROP_KERNEL);
+	if (p->cfg->has_scaled && answer_scaled(skb, p))
+		return drop(DROP_KERNEL);
 	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
 		return drop(DROP_KERNEL);
 	return is_tap ? bpf_redirect(ifindex, 0) : bpf_redirect_peer(ifindex, 0);

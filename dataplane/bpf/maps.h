@@ -49,6 +49,30 @@ struct {
 } fronts SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct scaled_key);
+	__type(value, struct front);
+} scaled SEC(".maps");
+
+/* Pod and scaled endpoint: the backend. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct reply_key);
+	__type(value, struct backend);
+} scaled_flows SEC(".maps");
+
+/* Pod and backend: the scaled endpoint that the pod called. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct reply_key);
+	__type(value, struct backend);
+} scaled_answers SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 131072);
 	__type(key, struct flow_key);

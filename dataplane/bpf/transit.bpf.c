@@ -28,6 +28,7 @@
 #include "tunnel.h"
 #include "balance.h"
 #include "xdp.h"
+#include "scaled.h"
 #include "forward.h"
 #include "arp.h"
 
@@ -54,6 +55,11 @@ int from_pod(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, mac, 6) || !is_same_mac(mac, self->mac) || p.src != self->addr)
 		return drop(DROP_SPOOFED);
 	p.vni = self->vni;
+	if (p.cfg->has_scaled) {
+		bad = call_scaled(skb, &p);
+		if (bad)
+			return drop(bad);
+	}
 	return forward(skb, &p);
 }
 

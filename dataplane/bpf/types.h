@@ -70,6 +70,15 @@ struct front {
 	struct backend slot[FRONT_SLOTS];
 };
 
+/* A scaled endpoint: an address and port inside a VPC that stands for backends in it. Its value is a `front`. */
+struct scaled_key {
+	__u32 vni;
+	__be32 addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
 /* One connection of a client, as the front sees it. */
 struct flow_key {
 	__be32 client;
@@ -132,6 +141,7 @@ struct config {
 	__u32 tunnel_ifindex; /* 0 = no relay here */
 	__be32 tunnel_addr;
 	__u32 uplink_ifindex; /* 0 = no front here */
+	__u32 has_scaled;     /* 0 = no packet needs to be looked up for one */
 };
 
 _Static_assert(sizeof(struct endpoint) == 16, "endpoint");
@@ -142,6 +152,6 @@ _Static_assert(sizeof(struct flow_key) == 16, "flow_key");
 _Static_assert(sizeof(struct reply_key) == 20, "reply_key");
 _Static_assert(sizeof(struct reply) == 24, "reply");
 _Static_assert(sizeof(struct count) == 48, "count");
-_Static_assert(sizeof(struct config) == 20, "config");
+_Static_assert(sizeof(struct config) == 24, "config");
 
 #endif

@@ -3,7 +3,7 @@ import { MeshError } from '../../api/errors.ts';
 import type { GoalBackend } from '../../api/goal.ts';
 
 /** Sizes that the shapes in the object must have. */
-export const SIZES = { vpc_addr: 8, endpoint: 16, port: 16, prefix_key: 12, prefix: 36, droplet: 4, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 20 } as const;
+export const SIZES = { vpc_addr: 8, endpoint: 16, port: 16, prefix_key: 12, prefix: 36, droplet: 4, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 24, scaled_key: 12, backend: 8 } as const;
 
 export const PREFIX = { vpc: 1, network: 2, route: 3 } as const;
 export const MAX_HOPS = 8;
@@ -87,12 +87,13 @@ export const encode = {
     const slots = slotsOf(backends);
     return Buffer.concat([u32(vni), u16(application), u16(slots.length), ...slots.map((b) => Buffer.concat([ipBytes(b.address), be16(b.port), Buffer.alloc(2)])), Buffer.alloc(8 * (FRONT_SLOTS - slots.length))]);
   },
+  scaledKey: (vni: number, address: string, port: number, protocol: 'TCP' | 'UDP'): Buffer => Buffer.concat([u32(vni), ipBytes(address), be16(port), Buffer.from([PROTOCOL[protocol], 0])]),
   regionKey: (cidr: string): Buffer => {
     const { address, bits } = cidrParts(cidr);
     return Buffer.concat([u32(bits), address]);
   },
-  config: (c: { readonly lanIfindex: number; readonly lanAddress: string; readonly tunnelIfindex: number; readonly tunnelAddress: string | null; readonly uplinkIfindex: number }): Buffer =>
-    Buffer.concat([u32(c.lanIfindex), ipBytes(c.lanAddress), u32(c.tunnelIfindex), c.tunnelAddress === null ? Buffer.alloc(4) : ipBytes(c.tunnelAddress), u32(c.uplinkIfindex)]),
+  config: (c: { readonly lanIfindex: number; readonly lanAddress: string; readonly tunnelIfindex: number; readonly tunnelAddress: string | null; readonly uplinkIfindex: number; readonly hasScaled: boolean }): Buffer =>
+    Buffer.concat([u32(c.lanIfindex), ipBytes(c.lanAddress), u32(c.tunnelIfindex), c.tunnelAddress === null ? Buffer.alloc(4) : ipBytes(c.tunnelAddress), u32(c.uplinkIfindex), u32(c.hasScaled ? 1 : 0)]),
 };
 
 /**

@@ -5,8 +5,8 @@
 import type { GoalEntry } from '../../api/goal.ts';
 import { encode, ipBytes, type PREFIX } from './layout.ts';
 
-export type MapName = 'endpoints' | 'prefixes' | 'droplets' | 'fronts' | 'regions';
-export const GOAL_MAPS: readonly MapName[] = ['endpoints', 'prefixes', 'droplets', 'fronts', 'regions'];
+export type MapName = 'endpoints' | 'prefixes' | 'droplets' | 'fronts' | 'regions' | 'scaled';
+export const GOAL_MAPS: readonly MapName[] = ['endpoints', 'prefixes', 'droplets', 'fronts', 'regions', 'scaled'];
 
 /** hex key -> hex value, per map. */
 export type MapContents = Readonly<Record<MapName, ReadonlyMap<string, string>>>;
@@ -34,7 +34,7 @@ export const isTunnelAddress = (address: string): boolean => RELAY_RANGE.test(ad
 
 /** What the maps should hold. Two VPC entries of one prefix (a route as wide as the VPC) leave the more useful one: the one with hops. */
 export function desired(entries: Iterable<GoalEntry>, context: PlanContext): MapContents {
-  const out: Record<MapName, Map<string, string>> = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), fronts: new Map(), regions: new Map() };
+  const out: Record<MapName, Map<string, string>> = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), fronts: new Map(), regions: new Map(), scaled: new Map() };
   const set = (map: MapName, key: Buffer, value: Buffer): void => void out[map].set(key.toString('hex'), value.toString('hex'));
   const setPrefix = (vni: number, cidr: string, kind: keyof typeof PREFIX, hops: readonly string[]): void => {
     const key = encode.prefixKey(vni, cidr);
@@ -65,7 +65,8 @@ export function desired(entries: Iterable<GoalEntry>, context: PlanContext): Map
         set('regions', encode.regionKey(e.cidr), encode.u32(e.id));
         break;
       case 'scaled':
-        break; // said in the acknowledgement: see Transit.apply
+        set('scaled', encode.scaledKey(e.vni, e.address, e.port, e.protocol), encode.front(e.vni, 0, e.backends));
+        break;
     }
   }
   // What is attached here is here, whatever a goal that is a moment old says.

@@ -64,6 +64,7 @@ export class Transit implements Service {
   #programs: Programs | null = null;
   #maps: Maps | null = null;
   #frontMode: FrontMode | null = null;
+  #devices: Omit<Parameters<typeof encode.config>[0], 'hasScaled'> | null = null;
   #version = 0;
   #have: MapContents | null = null;
   /** Maps are written by one caller at a time, in order of asking. */
@@ -90,7 +91,7 @@ export class Transit implements Service {
     for (const other of readdirSync(this.#root)) if (other !== NETNS) rmSync(join(this.#root, other), { recursive: true, force: true });
     this.#programs = this.#load();
     const open = (name: string): MapHandle => this.#native.openMap(join(this.#dir, 'maps', name));
-    this.#maps = { endpoints: open('endpoints'), prefixes: open('prefixes'), droplets: open('droplets'), fronts: open('fronts'), regions: open('regions'), config: open('config'), ports: open('ports'), counts: open('counts'), drops: open('drops'), flows: open('flows'), replies: open('replies') };
+    this.#maps = { endpoints: open('endpoints'), prefixes: open('prefixes'), droplets: open('droplets'), fronts: open('fronts'), regions: open('regions'), scaled: open('scaled'), config: open('config'), ports: open('ports'), counts: open('counts'), drops: open('drops'), flows: open('flows'), replies: open('replies') };
     await this.#adopt();
     await this.#configure();
     this.#o.log.info('transit is up', { droplet: this.#o.droplet, adopted: this.#local.size });
@@ -152,7 +153,8 @@ export class Transit implements Service {
     const lanIfindex = await need(o.interface);
     const tunnelIfindex = o.tunnel === null ? 0 : await need(o.tunnel.interface);
     const uplinkIfindex = o.uplink === null ? 0 : await need(o.uplink);
-    this.#native.mapUpdate(this.#ready().config, encode.u32(0), encode.config({ lanIfindex, lanAddress: o.address, tunnelIfindex, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex }));
+    this.#devices = { lanIfindex, lanAddress: o.address, tunnelIfindex, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex };
+    this.#writeConfig(!this.#read('scaled', SIZES.front).next().done);
     this.#attach('from_lan', o.interface);
     if (o.tunnel !== null) this.#attach('from_tunnel', o.tunnel.interface);
     if (o.uplink !== null) {
@@ -166,6 +168,11 @@ export class Transit implements Service {
   #ready(): Maps {
     if (this.#maps === null) throw new MeshError('unavailable', 'the transit daemon is not started');
     return this.#maps;
+  }
+
+  #writeConfig(hasScaled: boolean): void {
+    if (this.#devices === null) throw new MeshError('unavailable', 'the transit daemon is not started');
+    this.#native.mapUpdate(this.#ready().config, encode.u32(0), encode.config({ ...this.#devices, hasScaled }));
   }
 
   #pin(interfaceName: string): string {
@@ -194,7 +201,7 @@ export class Transit implements Service {
       const { valueSize } = this.#native.mapShape(this.#ready()[map]);
       return new Map([...this.#read(map, valueSize)].map(({ key, value }) => [key.toString('hex'), value.toString('hex')]));
     };
-    return { endpoints: of('endpoints'), prefixes: of('prefixes'), droplets: of('droplets'), fronts: of('fronts'), regions: of('regions') };
+    return { endpoints: of('endpoints'), prefixes: of('prefixes'), droplets: of('droplets'), fronts: of('fronts'), regions: of('regions'), scaled: of('scaled') };
   }
 
   #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
@@ -222,14 +229,14 @@ export class Transit implements Service {
       this.#entries.clear();
       for (const [k, e] of next) this.#entries.set(k, e);
       this.#version = goal.version;
-      const scaled = [...next.values()].filter((e) => e.kind === 'scaled').length;
-      return ack(true, scaled === 0 ? '' : `${scaled} scaled endpoints are not served by this data plane yet`);
+      return ack(true, '');
     });
   }
 
   #sync(entries: ReadonlyMap<string, GoalEntry>): void {
     const want = desired(entries.values(), { address: this.#o.address, hasTunnel: this.#o.tunnel !== null, local: this.#local });
     for (const step of plan(want, this.#have ?? this.#contents())) this.#write(step);
+    this.#writeConfig(want.scaled.size > 0);
     this.#have = want;
   }
 

@@ -106,6 +106,28 @@ else {
     assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
   });
 
+  it('a scaled endpoint is spread over pods here and elsewhere, stays with its connection and answers by its own name', async () => {
+    const scaled = (...addresses: readonly string[]): GoalEntry => ({ kind: 'scaled', vni: 100, address: '10.0.1.250', port: 8080, protocol: 'TCP', backends: addresses.map((address) => ({ address, port: 80, weight: 1 })) });
+    await s.lab.serve('px-dp-f-a3', 80);
+    const goal = (...addresses: readonly string[]): Promise<unknown> => s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C), scaled(...addresses)]);
+    await goal('10.0.1.1', '10.0.1.2', '10.0.1.3');
+    const seen = new Set<string>();
+    for (let i = 0; i < 16; i++) {
+      const r = get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/300000');
+      assert.equal([r.status, r.bytes, r.client], [200, 300_000, '10.0.1.1']);
+      seen.add(r.pod);
+    }
+    assert.equal([...seen].sort(), ['px-dp-f-a3', s.pods.b1].sort(), 'everybody but the caller itself');
+    const slow = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{size_download}', 'http://10.0.1.250:8080/2000000');
+    await new Promise((r) => setTimeout(r, 200));
+    await goal('10.0.1.2');
+    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/1').pod, s.pods.b1);
+    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.3/1').status, 200, 'directly, too');
+    assert.is((await slow).stdout, '2000000');
+    await goal('10.0.1.1');
+    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/1', 0.5).status, 0, 'only the caller is left');
+  });
+
   it('loses nothing when the daemon is killed, started again and given a goal', async () => {
     const pinging = s.lab.runIn(s.pods.a1, 'ping', '-i', '0.01', '-c', '300', '-W', '1', '10.0.1.2');
     const streaming = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{http_code} %{size_download}', 'http://10.0.1.2/6000000');

@@ -129,7 +129,7 @@ else for (const mode of ['tc', 'xdp-native', 'xdp-generic'] as const) {
     assert.match(done, new RegExp(`x-pod: ${pods.h1}`));
     assert.ok(done.endsWith('6000000'), done);
     await w.h1.goal(h1Goal(front(8004, 4, backend('10.0.1.1', 0))));
-    assert.is(get(w.lab, w.client, `http://${VIP}:8004/1`).status, 0, 'no backend');
+    assert.is(get(w.lab, w.client, `http://${VIP}:8004/1`, 0.5).status, 0, 'no backend');
     assert.ok(((await w.h1.drops())['no-backend'] ?? 0) > 0);
   }, { timeoutMs: 60_000 });
 

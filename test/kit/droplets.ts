@@ -198,8 +198,8 @@ export interface Reply {
   readonly seconds: number;
 }
 
-export function get(lab: Lab, netns: string, url: string): Reply {
-  const r = lab.in(netns, 'curl', '-s', '--max-time', '8', '-D', '-', '-o', '/dev/null', '-w', '%{http_code} %{size_download} %{time_total}\n', url);
+export function get(lab: Lab, netns: string, url: string, maxSeconds = 8): Reply {
+  const r = lab.in(netns, 'curl', '-s', '--max-time', String(maxSeconds), '-D', '-', '-o', '/dev/null', '-w', '%{http_code} %{size_download} %{time_total}\n', url);
   const header = (name: string): string => new RegExp(`^${name}: (.*?)\\r?$`, 'mi').exec(r.stdout)?.[1] ?? '';
   const [status = '0', bytes = '0', seconds = '0'] = r.stdout.trimEnd().split('\n').at(-1)?.split(' ') ?? [];
   return { status: Number(status), pod: header('x-pod'), client: header('x-client'), bytes: Number(bytes), seconds: Number(seconds) };
