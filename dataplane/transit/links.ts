@@ -1,6 +1,6 @@
 /** Interfaces of pods, made and found through `ip`; names are derived from what they stand for, so that a restart finds them again. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { execa } from 'execa';
 import { MeshError } from '../../api/errors.ts';
 
@@ -74,6 +74,20 @@ export async function ensureTap(name: string, mtu: number): Promise<number> {
 
 export async function removeLink(name: string): Promise<void> {
   if ((await ifindexOf(name)) !== 0) await ip(['link', 'delete', 'dev', name]);
+}
+
+/** Network namespaces of this machine that a process or a name keeps alive, by inode number. */
+export function liveNetns(): ReadonlySet<string> {
+  const attempt = (read: () => string | undefined): readonly string[] => {
+    try {
+      return [read() ?? ''];
+    } catch {
+      return []; // it ended since it was listed
+    }
+  };
+  const processes = readdirSync('/proc').filter((p) => /^\d+$/.test(p));
+  const names = existsSync('/run/netns') ? readdirSync('/run/netns') : [];
+  return new Set([...processes.flatMap((p) => attempt(() => /\d+/.exec(readlinkSync(`/proc/${p}/ns/net`))?.[0])), ...names.flatMap((n) => attempt(() => String(statSync(`/run/netns/${n}`).ino)))]);
 }
 
 export function isMounted(type: string, at: string): boolean {

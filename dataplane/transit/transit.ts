@@ -11,7 +11,7 @@ import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { loadNative, type MapHandle, type Native, type Programs } from '../native.ts';
 import { decodeCounts, DROP_REASONS, encode, SIZES, type CountRow } from './layout.ts';
-import { ensureTap, ensureVeth, hostInterface, ifindexOf, interfaces, isMounted, removeLink } from './links.ts';
+import { ensureTap, ensureVeth, hostInterface, ifindexOf, interfaces, isMounted, liveNetns, removeLink } from './links.ts';
 import { desired, plan, type LocalEndpoint, type MapContents, type MapName, type MapStep } from './plan.ts';
 import { attachFrontXdp, type FrontMode } from './uplink.ts';
 
@@ -88,7 +88,8 @@ export class Transit implements Service {
       await execa('mount', ['-t', 'bpf', 'bpf', bpffs]);
     }
     mkdirSync(join(this.#dir, 'links'), { recursive: true });
-    for (const other of readdirSync(this.#root)) if (other !== NETNS) rmSync(join(this.#root, other), { recursive: true, force: true });
+    const live = liveNetns();
+    for (const other of readdirSync(this.#root)) if (!live.has(other)) rmSync(join(this.#root, other), { recursive: true, force: true });
     this.#programs = this.#load();
     const open = (name: string): MapHandle => this.#native.openMap(join(this.#dir, 'maps', name));
     this.#maps = { endpoints: open('endpoints'), prefixes: open('prefixes'), droplets: open('droplets'), fronts: open('fronts'), regions: open('regions'), scaled: open('scaled'), config: open('config'), ports: open('ports'), counts: open('counts'), drops: open('drops'), flows: open('flows'), replies: open('replies') };
@@ -97,15 +98,18 @@ export class Transit implements Service {
     this.#o.log.info('transit is up', { droplet: this.#o.droplet, adopted: this.#local.size });
   }
 
+  /** After an upgrade, a map whose shape changed is made anew; the others, and so most pods' traffic, stay. */
   #load(): Programs {
     const maps = join(this.#dir, 'maps');
-    try {
-      return this.#native.loadObject(OBJECT, maps);
-    } catch (error) {
-      if (!/reuse pinned map|parameter mismatch/.test((error as Error).message)) throw error;
-      this.#o.log.warn('maps of another version are replaced: pods are without network until they are attached again', { dir: maps });
-      rmSync(maps, { recursive: true, force: true });
-      return this.#native.loadObject(OBJECT, maps);
+    for (;;) {
+      try {
+        return this.#native.loadObject(OBJECT, maps);
+      } catch (error) {
+        const map = /couldn't reuse pinned map at '([^']+)': parameter mismatch/.exec((error as Error).message)?.[1];
+        if (map === undefined || !existsSync(map)) throw error;
+        this.#o.log.warn('a map of another version is replaced', { map });
+        rmSync(map);
+      }
     }
   }
 
