@@ -2,6 +2,7 @@
 # Builds the BPF objects, the Node addon and the CNI plugin. Needs clang, libbpf and libelf headers, and Rust 1.88 or later.
 set -eu
 cd "$(dirname "$0")"
+mkdir -p cni
 include=/usr/include/$(uname -m)-linux-gnu
 strip=$(command -v llvm-strip || ls /usr/bin/llvm-strip-* 2>/dev/null | tail -n 1)
 for source in bpf/*.bpf.c; do

@@ -61,6 +61,11 @@ export class Report {
   }
 }
 
+/** Waiting longer will not help. */
+export class Hopeless extends Error {
+  static override readonly name = 'Hopeless';
+}
+
 /** Polls until `probe` gives something; throws with the last thing that was seen when the time is over. */
 export async function until<T>(what: string, timeoutMs: number, probe: () => Promise<T | null>, everyMs = 200): Promise<T> {
   const end = performance.now() + timeoutMs;
@@ -70,6 +75,7 @@ export async function until<T>(what: string, timeoutMs: number, probe: () => Pro
       const got = await probe();
       if (got !== null) return got;
     } catch (error) {
+      if (error instanceof Hopeless) throw error;
       last = `: ${(error as Error).message.split('\n')[0]}`;
     }
     if (performance.now() > end) throw new Error(`${what} did not happen within ${Math.round(timeoutMs / 1000)} s${last}`);

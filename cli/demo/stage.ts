@@ -12,7 +12,7 @@ import { deploy, destroy, readLab } from '../../topologies/run.ts';
 import { factsOf, type LabFacts } from './facts.ts';
 import { Mesh } from './mesh.ts';
 import { Processes } from './processes.ts';
-import { type Report, until } from './report.ts';
+import { Hopeless, type Report, until } from './report.ts';
 
 export const TOPOLOGY = join(import.meta.dirname, '..', '..', 'topologies', 'two-regions-three-edges.clab.yml');
 /** Unix sockets live below it, so it is short. */
@@ -60,6 +60,8 @@ export async function regionReady(stage: Stage, region: string): Promise<void> {
 
 export async function nodesReady(stage: Stage, region: string, names: readonly string[], timeoutMs: number): Promise<void> {
   await until(`nodes ${names.join(', ')} being Ready`, timeoutMs, async () => {
+    const [ended] = stage.processes.unexpected;
+    if (ended !== undefined) throw new Hopeless(`${ended} ended`);
     const { items } = await kubeJson<{ items: readonly Node[] }>(stage, region, ['get', 'nodes']);
     const ready = new Set(items.filter((n) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True')).map((n) => n.metadata.name));
     const missing = names.filter((n) => !ready.has(n));
