@@ -139,9 +139,9 @@ export class Lab {
   }
 
   /** A pod's namespace, attached to a droplet. */
-  async pod(name: string, droplet: Droplet, vni: number, address: string): Promise<string> {
+  async pod(name: string, droplet: Droplet, vni: number, address: string, mtu = 1360): Promise<string> {
     const ns = this.netns(name);
-    await droplet.attach({ vni, address, mac: macOf(address), podNetns: netnsPath(ns), ifName: 'eth0', mtu: 1360, gateway: '169.254.1.1' });
+    await droplet.attach({ vni, address, mac: macOf(address), podNetns: netnsPath(ns), ifName: 'eth0', mtu, gateway: '169.254.1.1' });
     return ns;
   }
 

@@ -1,0 +1,119 @@
+/**
+ * What a packet costs in the data plane's programs, and what pods of two hosts get through it beside the kernel's own vxlan and bridge.
+ *
+ *   node24 bench/dataplane.ts [rounds]        as root; needs iperf3; about 40 s
+ *
+ * Programs: BPF_PROG_TEST_RUN, one packet a run (a second run would meet the packet that the first one changed), median of many, each next to
+ * a program that looks one thing up. Throughput: iperf3 TCP between pods of two hosts on a veth wire, both ways in turn, medians.
+ */
+import { spawnSync } from 'node:child_process';
+import { Lab, ip, macOf, whyNoDroplets, type Droplet } from '../test/kit/droplets.ts';
+import { ethernet, geneve, udp } from '../test/kit/packets.ts';
+import { GATEWAY_MAC } from '../dataplane/transit/links.ts';
+
+const rounds = Number(process.argv[2] ?? 5);
+const VNI = 77;
+const [A, B, C] = ['192.168.50.11', '192.168.50.12', '192.168.50.13'] as const;
+const POD_MTU = 1450;
+const median = (all: readonly number[]): number => all.toSorted((x, y) => x - y)[Math.floor(all.length / 2)] ?? 0;
+
+const why = whyNoDroplets() ?? (spawnSync('iperf3', ['--version']).error === undefined ? null : 'iperf3 is not installed');
+if (why !== null) {
+  console.error(`bench/dataplane: ${why}`);
+  process.exit(2);
+}
+
+interface Hosts {
+  readonly lab: Lab;
+  readonly a: Droplet;
+  readonly b: Droplet;
+}
+
+async function hosts(): Promise<Hosts> {
+  const lab = new Lab('px-dp-n');
+  const [na, nb] = [lab.netns('a'), lab.netns('b')];
+  ip('link', 'add', 'eth2', 'netns', na, 'type', 'veth', 'peer', 'name', 'eth2', 'netns', nb);
+  for (const [ns, address] of [[na, A], [nb, B]] as const) {
+    ip('-n', ns, 'address', 'add', `${address}/24`, 'dev', 'eth2');
+    ip('-n', ns, 'link', 'set', 'eth2', 'up');
+  }
+  const droplet = (ns: string, address: string): Promise<Droplet> => lab.droplet(ns, { interface: 'eth2', address, tunnel: null, uplink: null });
+  const [a, b] = [await droplet(na, A), await droplet(nb, B)];
+  for (const [d, other] of [[a, B], [b, A]] as const) {
+    await d.goal([
+      { kind: 'vpc', vni: VNI, cidr: '10.0.0.0/16', dividers: [] },
+      { kind: 'endpoint', vni: VNI, address: '10.0.1.1', mac: macOf('10.0.1.1'), droplet: A },
+      { kind: 'endpoint', vni: VNI, address: '10.0.1.2', mac: macOf('10.0.1.2'), droplet: B },
+      { kind: 'endpoint', vni: VNI, address: '10.0.1.3', mac: macOf('10.0.1.3'), droplet: C },
+      { kind: 'droplet', address: other, mac: null },
+    ]);
+  }
+  return { lab, a, b };
+}
+
+/** The same hosts and wire with vxlan and a bridge on each. */
+function vxlanPod(lab: Lab, host: string, self: string, peer: string, name: string, address: string): string {
+  const ns = lab.netns(name);
+  ip('-n', host, 'link', 'add', 'vx0', 'type', 'vxlan', 'id', '7', 'local', self, 'remote', peer, 'dstport', '4789', 'dev', 'eth2');
+  ip('-n', host, 'link', 'add', 'br0', 'type', 'bridge');
+  ip('-n', host, 'link', 'add', 'vxpod', 'mtu', String(POD_MTU), 'type', 'veth', 'peer', 'name', 'eth0', 'mtu', String(POD_MTU), 'netns', ns);
+  for (const port of ['vx0', 'vxpod']) ip('-n', host, 'link', 'set', port, 'master', 'br0', 'up');
+  ip('-n', host, 'link', 'set', 'br0', 'up');
+  ip('-n', ns, 'address', 'add', `${address}/24`, 'dev', 'eth0');
+  ip('-n', ns, 'link', 'set', 'eth0', 'up');
+  return ns;
+}
+
+function gigabits(lab: Lab, from: string, to: string): number {
+  const r = lab.in(from, 'iperf3', '-c', to, '-t', '2', '-J');
+  const out = JSON.parse(r.stdout) as { readonly end?: { readonly sum_received?: { readonly bits_per_second: number } }; readonly error?: string };
+  if (out.end?.sum_received === undefined) throw new Error(`iperf3 in ${from}: ${out.error ?? r.stdout}`);
+  return out.end.sum_received.bits_per_second / 1e9;
+}
+
+async function throughput({ lab, a, b }: Hosts): Promise<void> {
+  const ours = [await lab.pod('p1', a, VNI, '10.0.1.1', POD_MTU), await lab.pod('p2', b, VNI, '10.0.1.2', POD_MTU)] as const;
+  const theirs = [vxlanPod(lab, a.netns, A, B, 'v1', '10.9.0.1'), vxlanPod(lab, b.netns, B, A, 'v2', '10.9.0.2')] as const;
+  for (const ns of [...ours, ...theirs]) lab.spawnIn(ns, 'iperf3', '-s');
+  await new Promise((r) => setTimeout(r, 500));
+  const seen = { ours: [] as number[], vxlan: [] as number[] };
+  for (let i = 0; i < rounds; i++) {
+    const forth = i % 2 === 0;
+    seen.ours.push(gigabits(lab, ours[forth ? 0 : 1], forth ? '10.0.1.2' : '10.0.1.1'));
+    seen.vxlan.push(gigabits(lab, theirs[forth ? 0 : 1], forth ? '10.9.0.2' : '10.9.0.1'));
+  }
+  const [x, y] = [median(seen.ours), median(seen.vxlan)];
+  const all = (values: readonly number[]): string => values.map((v) => v.toFixed(1)).join(' ');
+  console.log(`pod to pod, TCP, Gbit/s: ours ${x.toFixed(2)} [${all(seen.ours)}], vxlan and bridge ${y.toFixed(2)} [${all(seen.vxlan)}], ratio ${(x / y).toFixed(2)} (floor 0.9)`);
+}
+
+async function programs({ lab, a }: Hosts): Promise<void> {
+  await lab.pod('p3', a, VNI, '10.0.1.4', POD_MTU);
+  const links = ip('-n', a.netns, '-o', 'link');
+  const pod = Number(/^(\d+): px[0-9a-f]{11}[@:]/m.exec(links)?.[1]);
+  const lan = Number(/^(\d+): eth2[@:]/m.exec(links)?.[1]);
+  const source = macOf('10.0.1.4');
+  const wire = '02:aa:aa:aa:aa:02';
+  const inner = (src: string, dst: string): Buffer => Buffer.concat([ethernet(GATEWAY_MAC, source), udp({ src, sport: 4_000, dst, dport: 4_001 }, Buffer.alloc(64))]);
+  const tunnelled = (frame: Buffer): Buffer => Buffer.concat([ethernet(wire, wire), geneve(VNI, B, A, frame.length, { sourcePort: 50_000 }), frame]);
+  const cases: readonly (readonly [string, string, Buffer, number])[] = [
+    ['encapsulate', 'from_pod', inner('10.0.1.4', '10.0.1.2'), pod],
+    ['decapsulate', 'from_lan', tunnelled(inner('10.0.1.2', '10.0.1.4')), lan],
+    ['bounce', 'from_lan', tunnelled(inner('10.0.1.2', '10.0.1.3')), lan],
+  ];
+  const measured = new Map<string, number[]>(['one lookup', ...cases.map(([name]) => name)].map((n) => [n, []]));
+  for (let round = 0; round < rounds; round++) {
+    measured.get('one lookup')?.push(await a.call<number>('floorNs', cases[0]?.[2].toString('hex'), 4_000));
+    for (const [name, program, packet, ifindex] of cases) measured.get(name)?.push(await a.call<number>('medianNs', program, packet.toString('hex'), ifindex, 4_000));
+  }
+  const floor = median(measured.get('one lookup') ?? []);
+  console.log(`programs, ns a packet: one lookup ${floor}${cases.map(([name]) => `, ${name} ${median(measured.get(name) ?? [])} (${(median(measured.get(name) ?? []) / floor).toFixed(1)} times; floor 3)`).join('')}`);
+}
+
+const h = await hosts();
+try {
+  await programs(h);
+  await throughput(h);
+} finally {
+  await h.lab.close();
+}
