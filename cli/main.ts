@@ -13,6 +13,7 @@ const program = new Command('proxima')
 const verbs: readonly [name: string, load: () => Promise<{ register: Register }>][] = [
   ['demo', () => import('./verbs/demo.ts')],
   ['run', () => import('./verbs/run.ts')],
+  ['up', () => import('./verbs/up.ts')],
   ['site', () => import('./verbs/site.ts')],
   ['daemons', () => import('./verbs/daemons.ts')],
   ['topology', () => import('./verbs/topology.ts')],

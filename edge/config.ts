@@ -47,6 +47,8 @@ export const AgentSchema = Type.Object(
       },
       strict,
     ),
+    /** VPC of the system tenant's pods that name none; null = they are in the node's own network. */
+    systemVpc: Type.Union([Type.String({ minLength: 1 }), Type.Null()], { default: null }),
     labels: Type.Record(Type.String(), Type.String(), { default: {} }),
     /** What the scheduler may give away here; default: the machine's. */
     capacity: Type.Object({ cpuMilli: Type.Optional(Type.Integer({ minimum: 1 })), memoryMiB: Type.Optional(Type.Integer({ minimum: 1 })), pods: Type.Integer({ minimum: 1, default: 110 }) }, { ...strict, default: { pods: 110 } }),

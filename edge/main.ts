@@ -77,7 +77,7 @@ function nodeAgent(config: AgentConfig, client: HttpClient, transit: AgentTransi
   const network: PodNetwork = transit === null ? noDataPlane : new TransitNetwork(transit, (uid) => self?.records.get(uid)?.address ?? null);
   return composeAgent({
     dir: config.dir, node: config.node, site: config.site, region: config.region, address: config.droplet.address,
-    cniPlugin: config.cniPlugin, images: config.images.containers, vmImageDir: config.images.vmDir, mtu: config.mtu,
+    cniPlugin: config.cniPlugin, images: config.images.containers, vmImageDir: config.images.vmDir, mtu: config.mtu, systemVpc: config.systemVpc,
     client, network, clock: systemClock, log,
   }).then((agent) => (self = agent));
 }

@@ -33,6 +33,8 @@ export interface NodeAgentOptions {
   readonly vmImageDir: string;
   /** MTU of pod interfaces. */
   readonly mtu: number;
+  /** VPC of the system tenant's pods that name none. @default null: they are in the node's network */
+  readonly systemVpc?: string | null;
   readonly client: Client;
   readonly network: PodNetwork;
   readonly clock: Clock;
@@ -72,14 +74,15 @@ export async function composeAgent(o: NodeAgentOptions): Promise<NodeAgent> {
     },
   });
   const pods = new Informer<Pod>({ client, log, clock, resource: Resources.Pod, list: { tenant: 'all', fieldSelector: `spec.nodeName=${o.node}` }, maxRetryMs: 3000 });
-  pods.onChange((_, pod, previous) => {
+  pods.onChange((_, found, previous) => {
+    const pod = found === null ? null : inSystemVpc(found, o.systemVpc ?? null);
     if (previous !== null && (pod === null || uidOf(pod) !== uidOf(previous))) agent.onGone(previous);
     if (pod === null) return;
     agent.onPod(pod);
     addresses.look(uidOf(pod));
   });
   // Only a whole list says that a pod on disk is gone; it never comes while the cloud is out of reach.
-  pods.synced.then(() => agent.onList(pods.list()), () => undefined);
+  pods.synced.then(() => agent.onList(pods.list().map((p) => inSystemVpc(p, o.systemVpc ?? null))), () => undefined);
   const vmStart = new Loop({ name: 'VM runtime', log, resyncMs: 0, run: async () => {
     await vms.start();
     agent.triggerAll();
@@ -111,6 +114,11 @@ export async function composeAgent(o: NodeAgentOptions): Promise<NodeAgent> {
     },
   };
   return self;
+}
+
+/** The pod as the network plane reads it: one of the system's that names no VPC is in the system's, where there is one. */
+function inSystemVpc(pod: Pod, vpc: string | null): Pod {
+  return vpc === null || pod.spec.vpc !== undefined || (pod.metadata.tenant ?? 'system') !== 'system' ? pod : { ...pod, spec: { ...pod.spec, vpc } };
 }
 
 function once(name: string, start: () => Promise<void>): Service {
