@@ -145,7 +145,7 @@ function pace(): void {
     const w = windows.get(application);
     if (w !== undefined) void request(application, w);
   }
-  setTimeout(pace, (1000 / Math.max(0.1, rate)) * (0.8 + 0.4 * Math.random()));
+  setTimeout(pace, Math.min(5_000, 1000 / Math.max(0.05, rate)) * (0.8 + 0.4 * Math.random()));
 }
 
 createInterface({ input: process.stdin })

@@ -15,8 +15,10 @@ export const EXAMPLE = join(import.meta.dirname, '..', '..', 'docs', 'examples',
 export const APPLICATIONS = ['acme/default/web', 'acme/default/vmweb'] as const;
 /** Where the traffic shifts to, and whose uplink is cut. */
 const HOT = { site: 'edge-a', clients: 'metro-a' } as const;
-const QUIET_RATE = 2;
-const HOT_RATE = 20;
+/** Requests per second and application: in the morning clients are elsewhere, then the day moves to HOT. */
+const MORNING: Readonly<Record<string, number>> = { 'metro-west': 5, 'metro-a': 0.3, 'metro-b': 2, 'metro-c': 5 };
+const HOT_RATE = 12;
+const EVENING: Readonly<Record<string, number>> = { 'metro-west': 2, 'metro-a': HOT_RATE, 'metro-b': 2, 'metro-c': 0.1 };
 
 const sleep = (ms: number): Promise<void> => new Promise((r) => setTimeout(r, ms));
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
@@ -91,6 +93,11 @@ class Narrator {
   }
 }
 
+/** A container answers in single digits from next door. A VM on an emulated CPU takes its time; what the move saves is still the way. */
+function isLower(before: number | null, after: number | null, isVm: boolean): boolean {
+  return before !== null && after !== null && before >= 20 && (isVm ? after < before - 30 : after < 10);
+}
+
 export class Story {
   readonly stage: Stage;
   readonly report: Report;
@@ -141,9 +148,8 @@ export class Story {
 
   async serveClients(): Promise<void> {
     const { facts } = this.stage;
-    this.traffic.start(facts.clients.map((c) => ({ region: c.region, netns: c.netns })), { steering: `http://${facts.global.address}:${PORTS.rest}`, applications: APPLICATIONS, rate: QUIET_RATE });
-    this.traffic.setRate('metro-west', 10);
-    this.traffic.setRate(HOT.clients, 0.5);
+    this.traffic.start(facts.clients.map((c) => ({ region: c.region, netns: c.netns })), { steering: `http://${facts.global.address}:${PORTS.rest}`, applications: APPLICATIONS, rate: 1 });
+    for (const [region, rate] of Object.entries(MORNING)) this.traffic.setRate(region, rate);
     this.#startTicker();
     await until('every client region being served', 60_000, async () => {
       await this.#narrator.tell();
@@ -162,11 +168,9 @@ export class Story {
 
   async shiftTraffic(): Promise<void> {
     const { report, traffic } = this;
-    const before = APPLICATIONS.map((a) => traffic.span(Date.now() - 10_000, Date.now(), HOT.clients, a));
-    report.say(`traffic shifts: ${HOT.clients} to ${HOT_RATE} requests/s per application, the others to ${QUIET_RATE}`);
+    report.say(`traffic shifts: ${Object.entries(EVENING).map(([r, n]) => `${r} ${MORNING[r] ?? 0} -> ${n}`).join(', ')} requests/s per application`);
     const from = Date.now();
-    traffic.setRate('metro-west', QUIET_RATE);
-    traffic.setRate(HOT.clients, HOT_RATE);
+    for (const [region, rate] of Object.entries(EVENING)) traffic.setRate(region, rate);
     const local = (a: string): boolean => {
       const s = traffic.span(Date.now() - 3_000, Date.now(), HOT.clients, a);
       return s.ok > HOT_RATE && (s.servedBy[HOT.site] ?? 0) === s.ok;
@@ -181,10 +185,11 @@ export class Story {
     const to = Date.now();
     const all = traffic.span(from, to, '*', '*');
     report.check('seconds from traffic shift to served locally', seconds(took), true);
-    for (const [i, a] of APPLICATIONS.entries()) {
+    for (const a of APPLICATIONS) {
+      const before = traffic.span(from, from + 4_000, HOT.clients, a);
       const after = traffic.span(to - 6_000, to, HOT.clients, a);
       const isVm = a.endsWith('vmweb');
-      report.check(`${isVm ? 'VM' : 'container'} application moved to ${HOT.site}, latency of ${HOT.clients}`, `p50 ${before[i]?.p50 ?? '-'} -> ${after.p50} ms`, after.p50 !== null && after.p50 < 10 && (before[i]?.p50 ?? 0) >= 20);
+      report.check(`${isVm ? 'VM' : 'container'} application moved to ${HOT.site}, latency of ${HOT.clients}`, `p50 ${before.p50 ?? '-'} -> ${after.p50 ?? '-'} ms${isVm ? ' (of which most is the emulated CPU)' : ''}`, isLower(before.p50, after.p50, isVm));
     }
     report.check('requests failed during the move', `${all.failed} of ${all.sent}${all.failed > 0 ? ` (${all.lastError ?? ''})` : ''}`, all.failed === 0 && all.sent > 100);
   }
