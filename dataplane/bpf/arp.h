@@ -30,7 +30,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct port *self)
 	} __attribute__((packed)) a;
 	__be32 asked;
 
-	if (bpf_skb_load_bytes(skb, 0, &a, sizeof(a)))
+	if (read_bytes(skb, 0, &a, sizeof(a)))
 		return drop(DROP_MALFORMED);
 	/* A pod that probes or announces its own address must hear nothing. */
 	if (a.op != bpf_htons(ARPOP_REQUEST) || a.tpa == self->addr || a.spa != self->addr)

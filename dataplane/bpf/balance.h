@@ -25,15 +25,6 @@ static __always_inline __u16 region_of(__be32 client)
 	return id ? (__u16)*id : 0;
 }
 
-static __always_inline __u32 mix(__u32 a, __u32 b)
-{
-	a ^= b * 0x9e3779b1u;
-	a ^= a >> 16;
-	a *= 0x85ebca6bu;
-	a ^= a >> 13;
-	return a;
-}
-
 /* A SYN begins anew: the client may reuse a port, and a drained backend must get no new connection. */
 static __always_inline int is_opening(const struct packet *p)
 {

@@ -14,11 +14,9 @@ static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, stru
 	__builtin_memcpy(eth.h_dest, e->mac, 6);
 	__builtin_memcpy(eth.h_source, gateway_mac, 6);
 	eth.h_proto = bpf_htons(ETH_P_IP);
-	if (p->outer_src && decapsulate(skb, p))
+	if (p->outer_src ? decapsulate(skb, p, &eth) : bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
 		return drop(DROP_KERNEL);
 	if (p->cfg->has_scaled && answer_scaled(skb, p))
-		return drop(DROP_KERNEL);
-	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
 		return drop(DROP_KERNEL);
 	return is_tap ? bpf_redirect(ifindex, 0) : bpf_redirect_peer(ifindex, 0);
 }
@@ -29,6 +27,7 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 	struct count *c = count_of(r->application, r->client_region);
 	__be32 front = r->front;
 	__be16 front_port = r->front_port;
+	struct ethhdr eth = { .h_proto = bpf_htons(ETH_P_IP) }; /* its addresses are for the neighbour table */
 
 	if (p->has_options)
 		return drop(DROP_UNSUPPORTED);
@@ -36,7 +35,7 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 		c->bytes_out += skb->len;
 	if ((p->tcp_flags & 0x12) == 0x12)
 		r->syn_ack_ns = bpf_ktime_get_ns();
-	if (p->outer_src && decapsulate(skb, p))
+	if (p->outer_src && decapsulate(skb, p, &eth))
 		return drop(DROP_KERNEL);
 	if (rewrite(skb, p, 1, front, front_port))
 		return drop(DROP_KERNEL);
@@ -62,7 +61,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p)
 		/* What a bouncer or relay does not know ends here: passing it on could only bring it back. */
 		if (x->kind == PREFIX_VPC || n == 0 || n > MAX_HOPS || (x->kind == PREFIX_NETWORK && p->outer_src))
 			return drop(DROP_NO_ROUTE);
-		to = x->hop[(bpf_get_hash_recalc(skb) % n) & (MAX_HOPS - 1)];
+		to = x->hop[(flow_hash(p) % n) & (MAX_HOPS - 1)];
 		if (to == p->cfg->lan_addr || to == p->outer_src)
 			return drop(DROP_NO_ROUTE);
 		return send_to(skb, p, to);

@@ -26,8 +26,13 @@ struct tunnel_headers {
 	struct geneve geneve;
 };
 
-#define TUNNEL_BYTES ((int)sizeof(struct tunnel_headers))
-#define ROOM_BYTES (TUNNEL_BYTES + ETH_HLEN)
+/* All that encapsulation puts before the inner IP header, from the outer one on. */
+struct room {
+	struct tunnel_headers tunnel;
+	struct ethhdr eth;
+};
+
+#define ROOM_BYTES ((int)offsetof(struct room, eth) + ETH_HLEN)
 
 static __always_inline __u16 fold(__u32 sum)
 {

@@ -18,7 +18,24 @@ struct packet {
 	__u8 has_options; /* IP options, which move the ports */
 	__be32 outer_src; /* 0 = it did not come in a tunnel */
 	__u8 has_mac;	  /* the outermost header is Ethernet */
+	__u8 is_client;	  /* a client's, by this droplet's front */
 };
+
+#define FURTHEST 511 /* no header that we read begins later */
+
+/* From the linear part when it reaches that far, which it nearly always does; else by the helper. */
+static __always_inline int read_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 bytes)
+{
+	void *from = (void *)(long)skb->data + (at & FURTHEST);
+
+	if (at > FURTHEST)
+		return -1;
+	if (from + bytes <= (void *)(long)skb->data_end) {
+		__builtin_memcpy(to, from, bytes);
+		return 0;
+	}
+	return bpf_skb_load_bytes(skb, at, to, bytes);
+}
 
 static __always_inline struct config *configuration(void)
 {
@@ -33,7 +50,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
 	struct iphdr ip;
 	__be16 port[2];
 
-	if (bpf_skb_load_bytes(skb, p->inner, &ip, sizeof(ip)))
+	if (read_bytes(skb, p->inner, &ip, sizeof(ip)))
 		return DROP_MALFORMED;
 	if (ip.version != 4 || ip.ihl < 5)
 		return DROP_UNSUPPORTED;
@@ -48,13 +65,28 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
 		return 0;
 	if (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_UDP)
 		return 0;
-	if (bpf_skb_load_bytes(skb, p->inner + ip.ihl * 4, port, sizeof(port)))
+	if (read_bytes(skb, p->inner + ip.ihl * 4, port, sizeof(port)))
 		return DROP_MALFORMED;
 	p->sport = port[0];
 	p->dport = port[1];
 	if (ip.protocol == IPPROTO_TCP)
-		bpf_skb_load_bytes(skb, p->inner + ip.ihl * 4 + 13, &p->tcp_flags, 1);
+		read_bytes(skb, p->inner + ip.ihl * 4 + 13, &p->tcp_flags, 1);
 	return 0;
+}
+
+static __always_inline __u32 mix(__u32 a, __u32 b)
+{
+	a ^= b * 0x9e3779b1u;
+	a ^= a >> 16;
+	a *= 0x85ebca6bu;
+	a ^= a >> 13;
+	return a;
+}
+
+/* The same for all packets of a flow. */
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	return mix(p->src ^ (p->dst << 1), (__u32)p->sport << 16 | p->dport);
 }
 
 static __always_inline struct prefix *prefix_of(__u32 vni, __be32 addr)

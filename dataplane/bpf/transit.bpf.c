@@ -52,7 +52,7 @@ int from_pod(struct __sk_buff *skb)
 	bad = parse(skb, &p);
 	if (bad)
 		return drop(bad);
-	if (bpf_skb_load_bytes(skb, ETH_ALEN, mac, 6) || !is_same_mac(mac, self->mac) || p.src != self->addr)
+	if (read_bytes(skb, ETH_ALEN, mac, 6) || !is_same_mac(mac, self->mac) || p.src != self->addr)
 		return drop(DROP_SPOOFED);
 	p.vni = self->vni;
 	if (p.cfg->has_scaled) {
@@ -64,12 +64,14 @@ int from_pod(struct __sk_buff *skb)
 }
 
 /* Remembers, for a client's packet that is passed on, where answers have to go. */
-static __always_inline void learn(struct packet *p)
+static __always_inline void learn(struct __sk_buff *skb, struct packet *p)
 {
 	struct reply_key key;
 	struct reply value = { .droplet = p->outer_src };
 
-	if (prefix_of(p->vni, p->src))
+	__u8 sender[6];
+
+	if (read_bytes(skb, p->inner - ETH_HLEN + ETH_ALEN, sender, 6) || !is_same_mac(sender, front_mac))
 		return;
 	reply_key(&key, p->vni, p->dst, p->dport, p->src, p->sport, p->proto);
 	struct reply *known = bpf_map_lookup_elem(&replies, &key);
@@ -85,7 +87,7 @@ static __always_inline int from_tunnel_headers(struct __sk_buff *skb, struct pac
 	struct droplet *sender;
 	int bad;
 
-	if (bpf_skb_load_bytes(skb, outer, &h, sizeof(h)))
+	if (read_bytes(skb, outer, &h, sizeof(h)))
 		return NOT_OURS;
 	if (h.ip.version != 4 || h.ip.ihl != 5 || h.ip.protocol != IPPROTO_UDP || h.udp.dest != bpf_htons(GENEVE_PORT))
 		return NOT_OURS;
@@ -103,7 +105,7 @@ static __always_inline int from_tunnel_headers(struct __sk_buff *skb, struct pac
 	bad = parse(skb, p);
 	if (bad)
 		return drop(bad);
-	learn(p);
+	learn(skb, p);
 	return forward(skb, p);
 }
 
@@ -134,7 +136,7 @@ int from_tunnel(struct __sk_buff *skb)
 SEC("tcx/ingress")
 int from_uplink(struct __sk_buff *skb)
 {
-	struct packet p = { .cfg = configuration(), .inner = ETH_HLEN, .has_mac = 1 };
+	struct packet p = { .cfg = configuration(), .inner = ETH_HLEN, .has_mac = 1, .is_client = 1 };
 	struct handed_on *note = (void *)(long)skb->data_meta;
 	struct flow flow = {};
 	struct front *front;

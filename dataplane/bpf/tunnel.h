@@ -3,6 +3,9 @@
 #ifndef PROXIMA_TUNNEL_H
 #define PROXIMA_TUNNEL_H
 
+/* Sender of every frame that a front encapsulates: a client's packet, whose answers have to find the way back. No pod has it. */
+static const __u8 front_mac[6] = { 0x02, 0x70, 0x78, 0x00, 0x00, 0x02 };
+
 /* Out of this host with the tunnel headers in place. */
 static __always_inline int transmit(struct __sk_buff *skb, struct packet *p, int via_tunnel)
 {
@@ -19,7 +22,7 @@ static __always_inline int pass_on(struct __sk_buff *skb, struct packet *p, __be
 	__u32 at = p->has_mac ? ETH_HLEN : 0;
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)))
+	if (read_bytes(skb, at, &ip, sizeof(ip)))
 		return drop(DROP_MALFORMED);
 	if (ip.ttl <= 1)
 		return drop(DROP_TTL);
@@ -38,28 +41,26 @@ static __always_inline int encapsulate(struct __sk_buff *skb, struct packet *p, 
 {
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
 			    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-	__u32 hash = bpf_get_hash_recalc(skb);
-	struct tunnel_headers h;
-	struct ethhdr eth;
+	__u32 hash = flow_hash(p);
+	struct room r;
 
-	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
+	if (read_bytes(skb, 0, &r.eth, sizeof(r.eth)))
 		return drop(DROP_MALFORMED);
+	if (p->is_client)
+		__builtin_memcpy(r.eth.h_source, front_mac, 6);
 	if (bpf_skb_adjust_room(skb, ROOM_BYTES, BPF_ADJ_ROOM_MAC, flags))
 		return drop(DROP_KERNEL);
-	fill_tunnel(&h, p->vni, via_tunnel ? p->cfg->tunnel_addr : p->cfg->lan_addr, to, skb->len - ETH_HLEN, hash);
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, &h, sizeof(h), 0) || bpf_skb_store_bytes(skb, ETH_HLEN + TUNNEL_BYTES, &eth, sizeof(eth), 0))
+	fill_tunnel(&r.tunnel, p->vni, via_tunnel ? p->cfg->tunnel_addr : p->cfg->lan_addr, to, skb->len - ETH_HLEN, hash);
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &r, ROOM_BYTES, 0))
 		return drop(DROP_KERNEL);
 	return transmit(skb, p, via_tunnel);
 }
 
-/* Takes the tunnel headers off; afterwards the packet begins with its own Ethernet header. */
-static __always_inline int decapsulate(struct __sk_buff *skb, struct packet *p)
+/* Takes the tunnel headers off; afterwards the packet begins with the Ethernet header given. */
+static __always_inline int decapsulate(struct __sk_buff *skb, struct packet *p, const struct ethhdr *eth)
 {
 	__u32 outer = p->has_mac ? ETH_HLEN : 0;
-	struct ethhdr eth;
 
-	if (bpf_skb_load_bytes(skb, p->inner - ETH_HLEN, &eth, sizeof(eth)))
-		return -1;
 	if (bpf_skb_adjust_room(skb, -(__s32)(p->inner - outer), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -1;
 	if (!p->has_mac && bpf_skb_change_head(skb, ETH_HLEN, 0))
@@ -67,16 +68,14 @@ static __always_inline int decapsulate(struct __sk_buff *skb, struct packet *p)
 	p->has_mac = 1;
 	p->inner = ETH_HLEN;
 	p->outer_src = 0;
-	return bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0);
+	return bpf_skb_store_bytes(skb, 0, eth, sizeof(*eth), 0);
 }
 
 static __always_inline int send_to(struct __sk_buff *skb, struct packet *p, __be32 to)
 {
-	struct droplet *d = bpf_map_lookup_elem(&droplets, &to);
-	int via_tunnel = d && d->via_tunnel;
+	/* Relays have the addresses of 100.64.0.0/10, and only a relay talks to one. */
+	int via_tunnel = p->cfg->tunnel_ifindex && (to & bpf_htonl(0xffc00000)) == bpf_htonl(0x64400000);
 
-	if (via_tunnel && !p->cfg->tunnel_ifindex)
-		return drop(DROP_NO_ROUTE);
 	return p->outer_src ? pass_on(skb, p, to, via_tunnel) : encapsulate(skb, p, to, via_tunnel);
 }
 
