@@ -1,6 +1,7 @@
 /** The demo's main line: each part of the story in turn, a summary of what was found true, and nothing left behind. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { showPresences } from './presences.ts';
 import { Report } from './report.ts';
 import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.ts';
 import { joinSites, startControl, Story } from './story.ts';
@@ -29,6 +30,7 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     ['The uplink is cut', (s) => s.cutUplink()],
     ['Everything at the cut site dies and boots again, without the cloud', (s) => s.killSite()],
     ['The uplink returns', (s) => s.restoreUplink()],
+    ['Single services across the gateways, and refusals', (s) => showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '')],
   ];
   try {
     const stage = await bringUp(report, labs, options.state);

@@ -33,6 +33,8 @@ export class Mesh {
   readonly #regional = new Map<string, Authority>();
   /** Every namespace where the command line was run for an edge node. */
   readonly joins: { site: string; node: string; seconds: number }[] = [];
+  /** Used up by each edge site's first node. */
+  readonly tokens = new Map<string, string>();
 
   constructor(options: MeshOptions) {
     this.#o = options;
@@ -173,7 +175,7 @@ export class Mesh {
     };
     if (isGateway) {
       const gateway = JSON.parse(readFileSync(join(dir, 'gateway.json'), 'utf8')) as { readonly services: object };
-      this.start(`edge-gateway-${site.name}`, node.netns, 'gateway', patch('gateway.json', { services: { ...gateway.services, enrol: { address: node.lan, port: PORTS.enrol } } }));
+      this.start(`edge-gateway-${site.name}`, node.netns, 'gateway', patch('gateway.json', { entry: { address: node.lan, port: 8443 }, services: { ...gateway.services, enrol: { address: node.lan, port: PORTS.enrol } } }));
     }
     this.start(`agent-${node.name}`, node.netns, 'agent', patch('agent.json', this.agentExtras(site, node, dir)));
     this.joins.push({ site: site.name, node: node.name, seconds: (performance.now() - started) / 1000 });

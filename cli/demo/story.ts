@@ -5,7 +5,7 @@ import pc from 'picocolors';
 import type { Placement } from '../../api/kinds/mesh.ts';
 import { setLink } from '../../topologies/run.ts';
 import type { ClientReport } from './client.ts';
-import type { SiteFacts } from './facts.ts';
+import type { NodeFacts, SiteFacts } from './facts.ts';
 import { PORTS } from './mesh.ts';
 import { type Report, until } from './report.ts';
 import { LOCATIONS, nodesReady, regionReady, type Stage } from './stage.ts';
@@ -13,13 +13,14 @@ import { Traffic } from './traffic.ts';
 
 export const EXAMPLE = join(import.meta.dirname, '..', '..', 'docs', 'examples', 'acme.yaml');
 export const APPLICATIONS = ['acme/default/web', 'acme/default/vmweb'] as const;
-/** Where the traffic shifts to, and whose uplink is cut. */
-const HOT = { site: 'edge-a', clients: 'metro-a' } as const;
-/** Requests per second and application: in the morning clients are elsewhere, then the day moves to HOT. */
-const MORNING: Readonly<Record<string, number>> = { 'metro-west': 5, 'metro-a': 0.3, 'metro-b': 2, 'metro-c': 5 };
+/** Requests per second and application: in the morning clients are everywhere but at one metro, then the day moves there. */
+const CLOUD_RATE = 5;
+const EDGE_RATE = 3;
+const COLD_RATE = 0.25;
 const HOT_RATE = 12;
-const EVENING: Readonly<Record<string, number>> = { 'metro-west': 2, 'metro-a': HOT_RATE, 'metro-b': 2, 'metro-c': 0.1 };
 
+/** The client region beside an edge site. */
+const metroOf = (site: string): string => site.replace('edge-', 'metro-');
 const sleep = (ms: number): Promise<void> => new Promise((r) => setTimeout(r, ms));
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 const allNodes = (s: SiteFacts): readonly string[] => [s.gateway, ...s.others].map((n) => n.name);
@@ -39,14 +40,13 @@ export async function startControl(stage: Stage, report: Report): Promise<void> 
   report.check('regions with gateways and nodes', `${stage.facts.regions.length} regions, ${stage.facts.sites.filter((s) => s.kind === 'zone').flatMap(allNodes).length} nodes Ready`, true);
 }
 
-/** Returns a used token, for the refusals. */
-export async function joinSites(stage: Stage, report: Report): Promise<string> {
+export async function joinSites(stage: Stage, report: Report): Promise<void> {
   const started = performance.now();
-  let used = '';
   const edges = stage.facts.sites.filter((s) => s.kind === 'edge');
   for (const s of edges) {
-    used = await stage.mesh.createSite(s, LOCATIONS[s.name]);
-    await stage.mesh.joinNode(s, s.gateway, used);
+    const first = await stage.mesh.createSite(s, LOCATIONS[s.name]);
+    await stage.mesh.joinNode(s, s.gateway, first);
+    stage.mesh.tokens.set(s.name, first);
     for (const n of s.others) {
       const token = await stage.mesh.createSite(s, LOCATIONS[s.name], 'node');
       // The further node joins through the site's gateway, which has just been started.
@@ -60,7 +60,6 @@ export async function joinSites(stage: Stage, report: Report): Promise<string> {
   for (const s of edges) await nodesReady(stage, s.region, allNodes(s), 90_000);
   const slowest = Math.max(...stage.mesh.joins.map((j) => j.seconds));
   report.check('edge sites joined with one-use tokens', `${edges.length} sites, ${edges.flatMap(allNodes).length} nodes Ready in ${seconds(performance.now() - started)}, slowest join ${slowest.toFixed(1)} s`, true);
-  return used;
 }
 
 async function placementOf(stage: Stage, name: string): Promise<Placement> {
@@ -74,6 +73,7 @@ class Narrator {
   readonly #stage: Stage;
   readonly #report: Report;
   readonly #told = new Set<string>();
+  #isTelling = false;
 
   constructor(stage: Stage, report: Report) {
     this.#stage = stage;
@@ -81,6 +81,16 @@ class Narrator {
   }
 
   async tell(): Promise<void> {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    try {
+      await this.#tellNew();
+    } finally {
+      this.#isTelling = false;
+    }
+  }
+
+  async #tellNew(): Promise<void> {
     for (const a of APPLICATIONS) {
       const p = await placementOf(this.#stage, shortName(a));
       for (const m of p.status?.moves ?? []) {
@@ -105,11 +115,15 @@ export class Story {
   readonly #narrator: Narrator;
   #last = new Map<string, ClientReport>();
   #ticker: NodeJS.Timeout | undefined;
+  /** The edge site that the traffic shifts to, and whose uplink is cut: one without an instance so far. */
+  #hot: SiteFacts;
+  #cooling = '';
 
   constructor(stage: Stage, report: Report) {
     this.stage = stage;
     this.report = report;
     this.#narrator = new Narrator(stage, report);
+    this.#hot = stage.facts.sites.find((x) => x.kind === 'edge') as SiteFacts;
     this.traffic.onReport = (r) => this.#last.set(`${r.region} ${r.application}`, r);
   }
 
@@ -129,6 +143,31 @@ export class Story {
     this.report.check('tenant, VPC, a container and a VM application applied with stock kubectl', `kubectl ${client}, ${out.trim().split('\n').length} objects, both serving after ${seconds(performance.now() - started)}`, true);
   }
 
+  get hot(): SiteFacts {
+    return this.#hot;
+  }
+
+  get #hotClients(): string {
+    return metroOf(this.#hot.name);
+  }
+
+  /** Chooses the metro that the day moves to, and the one that it leaves, from where the applications stand. */
+  async #chooseDay(): Promise<void> {
+    const used = new Set<string>();
+    for (const a of APPLICATIONS) for (const s of (await placementOf(this.stage, shortName(a))).spec.sites) used.add(s.site);
+    const edges = this.stage.facts.sites.filter((s) => s.kind === 'edge');
+    this.#hot = edges.find((s) => !used.has(s.name)) ?? this.#hot;
+    this.#cooling = metroOf(edges.findLast((s) => s.name !== this.#hot.name)?.name ?? '');
+  }
+
+  #morning(region: string): number {
+    return region === this.#hotClients ? COLD_RATE : region.endsWith('west') ? CLOUD_RATE : EDGE_RATE;
+  }
+
+  #evening(region: string): number {
+    return region === this.#hotClients ? HOT_RATE : region === this.#cooling ? 0.1 : 2;
+  }
+
   /** One line a second: requests, failures, latency and who serves, per client region. */
   #startTicker(): void {
     this.#ticker = setInterval(() => {
@@ -139,6 +178,7 @@ export class Story {
         return `${c.region} ${rows.reduce((n, r) => n + r.sent, 0)} req${failed > 0 ? pc.red(` ${failed} failed`) : ''} [${cells.join(' | ')}]`;
       });
       this.report.say(pc.dim(parts.join('  ')));
+      this.#narrator.tell().catch((error: unknown) => this.report.say(pc.dim(`(the global API did not answer: ${(error as Error).message})`)));
     }, 2_000);
   }
 
@@ -149,7 +189,8 @@ export class Story {
   async serveClients(): Promise<void> {
     const { facts } = this.stage;
     this.traffic.start(facts.clients.map((c) => ({ region: c.region, netns: c.netns })), { steering: `http://${facts.global.address}:${PORTS.rest}`, applications: APPLICATIONS, rate: 1 });
-    for (const [region, rate] of Object.entries(MORNING)) this.traffic.setRate(region, rate);
+    await this.#chooseDay();
+    for (const c of facts.clients) this.traffic.setRate(c.region, this.#morning(c.region));
     this.#startTicker();
     await until('every client region being served', 60_000, async () => {
       await this.#narrator.tell();
@@ -168,14 +209,15 @@ export class Story {
 
   async shiftTraffic(): Promise<void> {
     const { report, traffic } = this;
-    report.say(`traffic shifts: ${Object.entries(EVENING).map(([r, n]) => `${r} ${MORNING[r] ?? 0} -> ${n}`).join(', ')} requests/s per application`);
+    const regions = this.stage.facts.clients.map((c) => c.region);
+    report.say(`traffic shifts to ${this.#hotClients}: ${regions.map((r) => `${r} ${this.#morning(r)} -> ${this.#evening(r)}`).join(', ')} requests/s per application`);
     const from = Date.now();
-    for (const [region, rate] of Object.entries(EVENING)) traffic.setRate(region, rate);
+    for (const r of regions) traffic.setRate(r, this.#evening(r));
     const local = (a: string): boolean => {
-      const s = traffic.span(Date.now() - 3_000, Date.now(), HOT.clients, a);
-      return s.ok > HOT_RATE && (s.servedBy[HOT.site] ?? 0) === s.ok;
+      const s = traffic.span(Date.now() - 3_000, Date.now(), this.#hotClients, a);
+      return s.ok > HOT_RATE && (s.servedBy[this.#hot.name] ?? 0) === s.ok;
     };
-    await until(`${HOT.clients} being served from ${HOT.site}`, 120_000, async () => {
+    await until(`${this.#hotClients} being served from ${this.#hot.name}`, 120_000, async () => {
       await this.#narrator.tell();
       return APPLICATIONS.every(local) ? true : null;
     }, 500);
@@ -186,29 +228,23 @@ export class Story {
     const all = traffic.span(from, to, '*', '*');
     report.check('seconds from traffic shift to served locally', seconds(took), true);
     for (const a of APPLICATIONS) {
-      const before = traffic.span(from, from + 4_000, HOT.clients, a);
-      const after = traffic.span(to - 6_000, to, HOT.clients, a);
+      const before = traffic.span(from, from + 4_000, this.#hotClients, a);
+      const after = traffic.span(to - 6_000, to, this.#hotClients, a);
       const isVm = a.endsWith('vmweb');
-      report.check(`${isVm ? 'VM' : 'container'} application moved to ${HOT.site}, latency of ${HOT.clients}`, `p50 ${before.p50 ?? '-'} -> ${after.p50 ?? '-'} ms${isVm ? ' (of which most is the emulated CPU)' : ''}`, isLower(before.p50, after.p50, isVm));
+      report.check(`${isVm ? 'VM' : 'container'} application moved to ${this.#hot.name}, latency of ${this.#hotClients}`, `p50 ${before.p50 ?? '-'} -> ${after.p50 ?? '-'} ms${isVm ? ' (of which most is the emulated CPU)' : ''}`, isLower(before.p50, after.p50, isVm));
     }
     report.check('requests failed during the move', `${all.failed} of ${all.sent}${all.failed > 0 ? ` (${all.lastError ?? ''})` : ''}`, all.failed === 0 && all.sent > 100);
   }
 
   async #uplink(up: boolean): Promise<void> {
-    await setLink(this.stage.facts.lab, 'metro-a', this.#hotSite().gateway.name, { up }, { stateDir: this.stage.labs });
-  }
-
-  #hotSite(): SiteFacts {
-    const site = this.stage.facts.sites.find((s) => s.name === HOT.site);
-    if (site === undefined) throw new Error(`no site ${HOT.site} in the lab`);
-    return site;
+    await setLink(this.stage.facts.lab, this.#hotClients, this.#hot.gateway.name, { up }, { stateDir: this.stage.labs });
   }
 
   /** Pods of both kinds that answer inside the site, asked on the nodes themselves. */
   async #podsRunning(): Promise<{ readonly containers: number; readonly vms: number }> {
     let containers = 0;
     let vms = 0;
-    for (const n of allNodes(this.#hotSite())) {
+    for (const n of allNodes(this.#hot)) {
       const { stdout } = await execa('sh', ['-c', `for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null; echo; done | grep -E '${this.stage.mesh.path(n)}/' || true`]);
       vms += stdout.split('\n').filter((l) => l.includes('qemu-system')).length;
       containers += stdout.split('\n').filter((l) => l.includes('containerd-shim')).length;
@@ -219,32 +255,32 @@ export class Story {
   async cutUplink(): Promise<void> {
     const { report, traffic } = this;
     const running = await this.#podsRunning();
-    report.say(`cutting the uplink of ${HOT.site}`);
+    report.say(`cutting the uplink of ${this.#hot.name}`);
     const from = Date.now();
     await this.#uplink(false);
     const elsewhere = (): boolean => APPLICATIONS.every((a) => {
-      const s = traffic.span(Date.now() - 2_000, Date.now(), HOT.clients, a);
-      return s.ok > HOT_RATE / 2 && s.failed === 0 && (s.servedBy[HOT.site] ?? 0) === 0;
+      const s = traffic.span(Date.now() - 2_000, Date.now(), this.#hotClients, a);
+      return s.ok > HOT_RATE / 2 && s.failed === 0 && (s.servedBy[this.#hot.name] ?? 0) === 0;
     });
-    await until(`${HOT.clients} being served from elsewhere`, 60_000, async () => (elsewhere() ? true : null), 250);
+    await until(`${this.#hotClients} being served from elsewhere`, 60_000, async () => (elsewhere() ? true : null), 250);
     const took = Date.now() - from - 2_000; // the span that was looked at was good from its beginning
-    const s = traffic.span(from, Date.now(), HOT.clients, '*');
+    const s = traffic.span(from, Date.now(), this.#hotClients, '*');
     report.check('seconds to fail over when the uplink is cut', `${seconds(Math.max(0, took))}, ${s.failed} of ${s.sent} requests failed, ${s.retried} answered by the second front`, took < 10_000);
     await sleep(6_000);
     await this.#narrator.tell();
     const still = await this.#podsRunning();
-    report.check(`pods on ${HOT.site} keep running while it is cut off`, `${still.containers} container and ${still.vms} VM pods, as before`, still.vms === running.vms && still.containers === running.containers && still.vms > 0 && still.containers > 0);
+    report.check(`pods on ${this.#hot.name} keep running while it is cut off`, `${still.containers} container and ${still.vms} VM pods, as before`, still.vms === running.vms && still.containers === running.containers && still.vms > 0 && still.containers > 0);
   }
 
   /** Its nodes' processes, all of them, by kill -9; then the agents and the gateway again, as a boot would, still without the cloud. */
   async killSite(): Promise<void> {
     const { report, stage } = this;
     const before = await this.#podsRunning();
-    const names = stage.processes.names().filter((n) => n === `edge-gateway-${HOT.site}` || allNodes(this.#hotSite()).some((x) => n === `agent-${x}`));
+    const names = stage.processes.names().filter((n) => n === `edge-gateway-${this.#hot.name}` || allNodes(this.#hot).some((x) => n === `agent-${x}`));
     const specs = [];
     for (const n of names) specs.push(await stage.processes.kill9(n));
-    const killed = await this.#killAllOf(allNodes(this.#hotSite()).map((n) => stage.mesh.path(n)));
-    report.say(`killed -9 every process of ${HOT.site}: ${names.length} daemons and ${killed} others (containerd, pods, VMs, tunnel)`);
+    const killed = await this.#killAllOf([this.#hot.gateway, ...this.#hot.others]);
+    report.say(`killed -9 every process of ${this.#hot.name}: ${names.length} daemons and ${killed} others (containerd, pods, VMs, tunnel)`);
     const gone = await this.#podsRunning();
     const from = Date.now();
     for (const s of specs) stage.processes.start(s);
@@ -255,9 +291,12 @@ export class Story {
     report.check('after kill -9 of everything and a boot without the cloud, pods are back', `container and VM pods after ${seconds(Date.now() - from)} (${gone.containers + gone.vms} were left in between)`, gone.vms === 0);
   }
 
-  async #killAllOf(dirs: readonly string[]): Promise<number> {
-    const { stdout } = await execa('sh', ['-c', `for p in /proc/[0-9]*; do c=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null) && case "$c" in ${dirs.map((d) => `*"${d}/"*`).join('|')}) echo "\${p#/proc/}";; esac; done; true`]);
-    const pids = stdout.split('\n').map(Number).filter((p) => p > 1 && p !== process.pid);
+  /** Processes in the nodes' namespaces, and those that name their folders: pods and their shims are in namespaces of their own. */
+  async #killAllOf(nodes: readonly NodeFacts[]): Promise<number> {
+    const patterns = nodes.map((n) => `*"${this.stage.mesh.path(n.name)}/"*`).join('|');
+    const named = await execa('sh', ['-c', `for p in /proc/[0-9]*; do c=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null) && case "$c" in ${patterns}) echo "\${p#/proc/}";; esac; done; true`]);
+    const inside = await Promise.all(nodes.map((n) => execa('ip', ['netns', 'pids', n.netns], { reject: false })));
+    const pids = new Set([named, ...inside].flatMap((r) => r.stdout.split('\n').map(Number)).filter((p) => p > 1 && p !== process.pid));
     for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL');
@@ -266,19 +305,19 @@ export class Story {
       }
     }
     await sleep(300);
-    return pids.length;
+    return pids.size;
   }
 
   async restoreUplink(): Promise<void> {
     const { report, traffic } = this;
-    report.say(`the uplink of ${HOT.site} returns`);
+    report.say(`the uplink of ${this.#hot.name} returns`);
     const from = Date.now();
     await this.#uplink(true);
-    await until(`${HOT.clients} being served from ${HOT.site} again`, 120_000, async () => {
+    await until(`${this.#hotClients} being served from ${this.#hot.name} again`, 120_000, async () => {
       await this.#narrator.tell();
       return APPLICATIONS.every((a) => {
-        const s = traffic.span(Date.now() - 2_000, Date.now(), HOT.clients, a);
-        return s.ok > HOT_RATE / 2 && (s.servedBy[HOT.site] ?? 0) === s.ok;
+        const s = traffic.span(Date.now() - 2_000, Date.now(), this.#hotClients, a);
+        return s.ok > HOT_RATE / 2 && (s.servedBy[this.#hot.name] ?? 0) === s.ok;
       }) ? true : null;
     }, 500);
     const took = Date.now() - from;
