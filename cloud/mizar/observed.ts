@@ -16,6 +16,7 @@ import type { Logger } from '../../base/log.ts';
 import { CLAIM_LABEL } from './claims.ts';
 import type { ConfigMap } from './names.ts';
 import { APPLICATION_IDS, CLIENT_REGIONS, parseApplicationIds, parseClientRegions } from './names.ts';
+import { isRecord } from './records.ts';
 import type { Change } from './triggers.ts';
 import type { View } from './world.ts';
 import { SYSTEM, viewOf } from './world.ts';
@@ -41,6 +42,7 @@ export class Observed implements Service {
   readonly #informers;
   readonly #group: ServiceGroup;
   readonly #abort = new AbortController();
+  readonly #records = new Map<string, ConfigMap>();
   #changes: Change[] = [];
   #view: View | null = null;
   #isGathering = false;
@@ -65,8 +67,9 @@ export class Observed implements Service {
       endpoints: m<Endpoint>(Resources.Endpoint, everywhere),
       pods: m<Pod>(Resources.Pod, everywhere),
       leases: m<Lease>(Resources.Lease, { ...SYSTEM, labelSelector: CLAIM_LABEL }),
-      configMaps: m<ConfigMap>(Resources.ConfigMap, SYSTEM),
+      configMaps: new Informer<ConfigMap>({ client: options.client, resource: Resources.ConfigMap, list: SYSTEM, log: options.log, clock: options.clock, firstRetryMs: 50, maxRetryMs: 5_000 }),
     };
+    this.#informers.configMaps.onChange((_, after, before) => this.#configMap(before, after));
     this.#group = new ServiceGroup(this.name, Object.values(this.#informers));
   }
 
@@ -75,8 +78,9 @@ export class Observed implements Service {
     return this.#view;
   }
 
+  /** Those that are the plane's affair. */
   configMaps(): ReadonlyMap<string, ConfigMap> {
-    return new Map(this.#informers.configMaps.list().map((c) => [c.metadata.name, c]));
+    return this.#records;
   }
 
   claimNames(): readonly string[] {
@@ -97,6 +101,14 @@ export class Observed implements Service {
   async stop(): Promise<void> {
     this.#abort.abort(new Error('network view stopped'));
     await this.#group.stop();
+  }
+
+  #configMap(before: ConfigMap | null, after: ConfigMap | null): void {
+    const name = (after ?? before)?.metadata.name ?? '';
+    if (!isRecord(name)) return;
+    if (after === null) this.#records.delete(name);
+    else this.#records.set(name, after);
+    this.#changed('ConfigMap', before, after);
   }
 
   #changed(kind: Change['kind'], before: KubeObject | null, after: KubeObject | null): void {

@@ -2,13 +2,18 @@
 import type { Client } from '../../api/client.ts';
 import { isMeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
+import { REVOCATIONS_NAME } from '../../certs/revocation.ts';
 import type { ConfigMap } from './names.ts';
-import { APPLICATION_IDS, applicationIdsMap, assignApplicationIds, configMap, TELEMETRY_NAMES, telemetryNames } from './names.ts';
+import { APPLICATION_IDS, applicationIdsMap, assignApplicationIds, CLIENT_REGIONS, configMap, TELEMETRY_NAMES, telemetryNames } from './names.ts';
 import { relayPeers } from './relays.ts';
 import type { View } from './world.ts';
 import { SYSTEM } from './world.ts';
 
 const RELAY_PREFIX = 'relay-';
+
+/** Others keep ConfigMaps in the same namespace, thousands perhaps: what the plane neither writes nor reads is nothing to it. */
+const isWritten = (name: string): boolean => name === TELEMETRY_NAMES || name === APPLICATION_IDS || name.startsWith(RELAY_PREFIX);
+export const isRecord = (name: string): boolean => isWritten(name) || name === CLIENT_REGIONS || name === REVOCATIONS_NAME;
 
 export const relayRecord = (site: string): string => `${RELAY_PREFIX}${site}`;
 
