@@ -139,16 +139,28 @@ export interface CountRow {
   readonly rttMs: number | null;
 }
 
+type Entries = readonly { readonly key: Buffer; readonly value: Buffer }[];
+
 /** Entries of the per-CPU `counts` map, summed over the CPUs. */
-export function decodeCounts(entries: Buffer, valueSize: number): readonly CountRow[] {
-  const rows: CountRow[] = [];
-  for (let at = 0; at + SIZES.count_key + valueSize <= entries.length; at += SIZES.count_key + valueSize) {
+export function decodeCounts(entries: Entries): readonly CountRow[] {
+  return entries.map(({ key, value }) => {
     const sum = [0, 0, 0, 0, 0, 0];
-    for (let cpu = at + SIZES.count_key; cpu < at + SIZES.count_key + valueSize; cpu += SIZES.count) {
-      for (let f = 0; f < 6; f++) sum[f] = (sum[f] ?? 0) + Number(entries.readBigUInt64LE(cpu + 8 * f));
+    for (let cpu = 0; cpu < value.length; cpu += SIZES.count) {
+      for (let f = 0; f < 6; f++) sum[f] = (sum[f] ?? 0) + Number(value.readBigUInt64LE(cpu + 8 * f));
     }
     const [connections = 0, packetsIn = 0, bytesIn = 0, bytesOut = 0, rttNs = 0, rtts = 0] = sum;
-    rows.push({ application: entries.readUInt16LE(at), clientRegion: entries.readUInt16LE(at + 2), connections, packetsIn, bytesIn, bytesOut, rttMs: rtts === 0 ? null : rttNs / rtts / 1e6 });
+    return { application: key.readUInt16LE(0), clientRegion: key.readUInt16LE(2), connections, packetsIn, bytesIn, bytesOut, rttMs: rtts === 0 ? null : rttNs / rtts / 1e6 };
+  });
+}
+
+/** Entries of the per-CPU `drops` map: packets by reason. */
+export function decodeDrops(entries: Entries): Readonly<Record<string, number>> {
+  const out: Record<string, number> = {};
+  for (const { key, value } of entries) {
+    const reason = DROP_REASONS[key.readUInt32LE(0)];
+    if (reason === undefined) continue;
+    out[reason] = 0;
+    for (let at = 0; at < value.length; at += 8) out[reason] += Number(value.readBigUInt64LE(at));
   }
-  return rows;
+  return out;
 }

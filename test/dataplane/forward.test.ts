@@ -142,6 +142,16 @@ else {
     assert.is((await streaming).stdout, '200 6000000');
   });
 
+  it('an endpoint that moved is found at its new host as soon as the old one lets go', async () => {
+    const moved = [...edgeGoal, endpoint(100, '10.0.1.1', A), endpoint(100, '10.0.1.2', B), endpoint(100, '10.0.1.3', B), ...believed(B, C)];
+    await s.lab.pod('b3', s.b, 100, '10.0.1.3');
+    await s.a.goal(moved);
+    assert.is(ping(s.pods.a1, '10.0.1.3'), 0, 'still here');
+    await s.a.call('detachEndpoint', { vni: 100, address: '10.0.1.3' });
+    assert.is(ping(s.pods.a1, '10.0.1.3'), 0, 'now there');
+    assert.match(s.lab.in('px-dp-f-b3', 'nstat', '-az', 'IcmpInEchos').stdout, /IcmpInEchos\s+2\s/);
+  });
+
   it('takes an endpoint away, and everything when it leaves', async () => {
     await s.b.call('detachEndpoint', { vni: 100, address: '10.0.1.2' });
     assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
