@@ -8,17 +8,23 @@ const program = new Command('proxima')
   .description('An edge-centric cloud: container pods and VM pods across data centres and edge sites, placed by where the clients are.')
   .showHelpAfterError('(proxima --help shows every verb)')
   .exitOverride()
+  .helpCommand(false)
   .helpOption('-h, --help', 'show this map');
 
-const verbs: readonly [name: string, load: () => Promise<{ register: Register }>][] = [
-  ['demo', () => import('./verbs/demo.ts')],
-  ['run', () => import('./verbs/run.ts')],
-  ['up', () => import('./verbs/up.ts')],
-  ['site', () => import('./verbs/site.ts')],
-  ['daemons', () => import('./verbs/daemons.ts')],
-  ['topology', () => import('./verbs/topology.ts')],
+/** The map: who uses a verb comes before what it does. */
+const map: readonly [who: string, files: readonly (() => Promise<{ register: Register }>)[]][] = [
+  ['See it, check it, measure it:', [() => import('./verbs/demo.ts'), () => import('./verbs/run.ts')]],
+  ['One machine, for real use:', [() => import('./verbs/up.ts')]],
+  ['At a site, for field engineers:', [() => import('./verbs/site.ts'), () => import('./verbs/leave.ts')]],
+  ['Where applications run, for their owners and operators:', [() => import('./verbs/scheduling.ts'), () => import('./verbs/vm.ts')]],
+  ['Gateways, identity and network, for operators:', [() => import('./verbs/presence.ts'), () => import('./verbs/certs.ts'), () => import('./verbs/net.ts')]],
+  ['Labs on this machine:', [() => import('./verbs/topology.ts')]],
+  ['Daemons in the foreground, for service managers:', [() => import('./verbs/daemons.ts')]],
 ];
-for (const [, load] of verbs) (await load()).register(program);
+for (const [who, files] of map) {
+  program.commandsGroup(who);
+  for (const load of files) (await load()).register(program);
+}
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;

@@ -1,27 +1,13 @@
 /** site create|ls|rm and join: the edge site bootstrap kit. */
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
-import type { Client } from '../../api/client.ts';
 import { MeshError } from '../../api/errors.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
+import { connect } from '../connect.ts';
 import { formatOf, next, print } from '../output.ts';
 
 const CLUSTER = { tenant: null, namespace: null } as const;
-
-interface Connected {
-  readonly client: Client & { close(): Promise<void> };
-  readonly ca: string | null;
-}
-
-async function connect(kubeconfig: string | undefined): Promise<Connected> {
-  const path = kubeconfig ?? process.env['KUBECONFIG'];
-  if (path === undefined) throw new MeshError('invalid', 'expected --kubeconfig FILE of the region (or KUBECONFIG)', { fields: { path: '--kubeconfig' } });
-  const { loadKubeconfig } = await import('../../api/kubeconfig.ts');
-  const { createHttpClient } = await import('../../api/http-client.ts');
-  const access = await loadKubeconfig(path);
-  return { client: createHttpClient(access), ca: access.ca };
-}
 
 interface CreateOptions {
   readonly kubeconfig?: string;
@@ -48,7 +34,7 @@ function siteOf(name: string, o: CreateOptions): Site {
 /** Makes the site where it is not there yet; a further token for a site that is there is how its next node joins. */
 async function create(name: string, o: CreateOptions): Promise<void> {
   const format = formatOf(o.output);
-  const { client, ca } = await connect(o.kubeconfig);
+  const { client, access } = await connect(o.kubeconfig);
   try {
     const { items } = await client.list<Site>(Resources.Site);
     if (!items.some((s) => s.metadata.name === name)) await client.create<Site>(Resources.Site, siteOf(name, o));
@@ -56,6 +42,7 @@ async function create(name: string, o: CreateOptions): Promise<void> {
       print(format, { site: name }, ['site', 'kind', 'region'], [[name, o.kind, o.region]]);
       return;
     }
+    const { ca } = access;
     if (ca === null) throw new MeshError('invalid', 'the kubeconfig holds no certificate authority, so the token could not pin one');
     const { createToken } = await import('../../certs/token.ts');
     const { parseChain, pinOf } = await import('../../certs/authority.ts');

@@ -28,8 +28,18 @@ function needRoot(verb: string): void {
   if (process.getuid?.() !== 0) throw new MeshError('missing-capability', `${verb} runs containers and eBPF programs, so it needs root`, { next: `sudo ./proxima ${verb}` });
 }
 
+function shaped(option: string, value: string, shape: RegExp, what: string): string {
+  if (!shape.test(value)) throw new MeshError('invalid', `${option}: expected ${what}, got "${value}"`, { fields: { path: option } });
+  return value;
+}
+
 async function up(o: UpCliOptions): Promise<void> {
   const format = formatOf(o.output);
+  const octet = '(25[0-5]|2[0-4]\\d|1?\\d?\\d)';
+  for (const option of ['listen', 'address'] as const) shaped(`--${option}`, o[option], new RegExp(`^${octet}(\\.${octet}){3}$`), 'an IPv4 address');
+  shaped('--cidr', o.cidr, new RegExp(`^${octet}(\\.${octet}){3}/([89]|1\\d|2\\d)$`), 'a network such as 10.200.0.0/16');
+  if (o.node !== undefined) shaped('--node', o.node, /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'lower-case letters, digits, "." or "-"');
+  shaped('--interface', o.interface, /^[a-zA-Z0-9._-]{1,14}$/, 'at most 14 letters, digits, ".", "_" or "-"');
   const { checkSettings, nodeName, pathsOf, readSettings } = await import('../up/settings.ts');
   const paths = pathsOf(o.dir);
   const ports = { port: integer('--port', o.port, 1, 65_535), goalPort: integer('--goal-port', o.goalPort, 1, 65_535), agentPort: integer('--agent-port', o.agentPort, 1, 65_535) };
