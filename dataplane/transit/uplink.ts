@@ -6,7 +6,10 @@ import type { Native, Programs } from '../native.ts';
 
 export type FrontMode = 'xdp-native' | 'xdp-generic' | 'tc';
 
-/** Devices that hand on frames whose checksums their sender never finished. virtio does not once native XDP is on it. */
+/**
+ * Devices that hand on frames whose checksums their sender never finished. virtio does not once native XDP is on it, and a tap does only where
+ * its other end speaks of offloads.
+ */
 const UNFINISHED: Readonly<Record<'xdp-native' | 'xdp-generic', ReadonlySet<string>>> = {
   'xdp-native': new Set(['veth', 'tun']),
   'xdp-generic': new Set(['veth', 'tun', 'virtio_net']),
@@ -18,10 +21,13 @@ export function modesToTry(wanted: FrontMode | 'auto', driver: string): readonly
   return [...xdp, 'tc'];
 }
 
-/** '' = unknown, of which nothing is assumed. */
+/** '' = unknown, of which nothing is assumed; `tap` = a tun device without offloads. */
 async function driverOf(name: string): Promise<string> {
   const { stdout, exitCode } = await execa('ethtool', ['-i', name], { reject: false });
-  return exitCode === 0 ? (/^driver: (\S+)/m.exec(stdout)?.[1] ?? '') : '';
+  const driver = exitCode === 0 ? (/^driver: (\S+)/m.exec(stdout)?.[1] ?? '') : '';
+  if (driver !== 'tun') return driver;
+  const link = await execa('ip', ['-d', '-j', 'link', 'show', 'dev', name], { reject: false });
+  return /"type":"tap".*"vnet_hdr":false/.test(link.stdout) ? 'tap' : driver;
 }
 
 export interface UplinkOptions {

@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { GoalAck, GoalEntry } from '../../api/goal.ts';
+import type { WanProcess } from '../../topologies/lab.ts';
+import { startWan, stopWan } from '../../topologies/wan.ts';
 import type { CountRow } from '../../dataplane/transit/layout.ts';
 import type { EndpointAttachment, TransitOptions } from '../../dataplane/transit/transit.ts';
 
@@ -120,11 +122,24 @@ export class Lab {
   plug(host: string, network: string, device: string, address: string): void {
     const port = `p${this.#plugs++}`;
     ip('link', 'add', device, 'netns', host, 'type', 'veth', 'peer', 'name', port, 'netns', network);
+    this.#join(host, network, device, port, address);
+  }
+
+  /** Joins hosts to a network by the WAN emulator's taps, whose frames have whole checksums, as a wire's have. */
+  async plugByTaps(network: string, device: string, hosts: readonly (readonly [host: string, address: string])[]): Promise<void> {
+    const ends = hosts.map(([host, address]) => ({ host, address, port: `p${this.#plugs++}` }));
+    const impairment = { delayUs: 0, jitterUs: 0, lossPpm: 0, rateKbit: 0 };
+    this.#wans.push(await startWan(this.dir, 'wan', ends.map((e) => ({ id: e.port, ends: [{ netns: e.host, interface: device }, { netns: network, interface: e.port }], impairment, up: true }))));
+    for (const e of ends) this.#join(e.host, network, device, e.port, e.address);
+  }
+
+  #join(host: string, network: string, device: string, port: string, address: string): void {
     ip('-n', network, 'link', 'set', port, 'master', 'br0', 'up');
     ip('-n', host, 'address', 'add', address, 'dev', device);
     ip('-n', host, 'link', 'set', device, 'up');
   }
   #plugs = 0;
+  readonly #wans: WanProcess[] = [];
 
   async droplet(netns: string, options: Omit<TransitOptions, 'log' | 'bpffs' | 'droplet'>): Promise<Droplet> {
     const bpffs = join(this.dir, 'bpf');
@@ -184,6 +199,7 @@ createServer((req, res) => {
   async close(): Promise<void> {
     for (const c of this.#children) c.kill('SIGKILL');
     for (const d of this.#droplets) await d.crash();
+    for (const wan of this.#wans) await stopWan(wan);
     for (const ns of this.#netns.reverse()) spawnSync('ip', ['netns', 'delete', ns]);
     spawnSync('umount', [join(this.dir, 'bpf')]);
     rmSync(this.dir, { recursive: true, force: true });
