@@ -16,7 +16,7 @@ const cliMain = join(import.meta.dirname, 'main.ts');
 
 export function daemonFlags(verb: DaemonVerb): readonly string[] {
   const old = OLD_SPACE[verb];
-  return old === null ? [] : ['--max-semi-space-size=1', `--max-old-space-size=${old}`];
+  return old === null ? ['--max-semi-space-size=4'] : ['--max-semi-space-size=1', `--max-old-space-size=${old}`];
 }
 
 export function daemonArgv(verb: DaemonVerb, configFile: string): string[] {

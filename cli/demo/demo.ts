@@ -2,17 +2,21 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { showPresences } from './presences.ts';
-import { Report } from './report.ts';
+import { Report, type CheckLine } from './report.ts';
 import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.ts';
+import { surviveKills } from './survive.ts';
 import { joinSites, startControl, Story } from './story.ts';
 
 export interface DemoOptions {
   readonly state: string;
   readonly keep: boolean;
   readonly write?: (line: string) => void;
+  /** Also kill each kind of daemon once under traffic: the end-to-end test does. */
+  readonly kills?: boolean;
 }
 
-export async function runDemo(options: DemoOptions): Promise<boolean> {
+/** Every line that was checked; all passed = the demo passed. */
+export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[]> {
   const report = new Report(options.write);
   const labs = join(options.state, 'labs');
   const before = leftovers();
@@ -30,6 +34,7 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     ['The uplink is cut', (s) => s.cutUplink()],
     ['Everything at the cut site dies and boots again, without the cloud', (s) => s.killSite()],
     ['The uplink returns', (s) => s.restoreUplink()],
+    ...(options.kills === true ? [['Any one process dies', surviveKills] satisfies [string, (s: Story) => Promise<void>]] : []),
     ['Single services across the gateways, and refusals', (s) => showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '')],
   ];
   try {
@@ -59,7 +64,8 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
       });
     }
   }
-  return report.summary();
+  report.summary();
+  return report.checks;
 }
 
 async function bringUp(report: Report, labs: string, state: string): Promise<Stage | null> {

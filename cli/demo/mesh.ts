@@ -11,6 +11,7 @@ import type { Images } from '../../edge/images/build.ts';
 import { createAuthority, createRegionAuthority, issueToFiles, type Authority } from '../../certs/authority.ts';
 import { spiffe } from '../../certs/names.ts';
 import { ensureTunnelKey } from '../../gateway/tunnel/wireguard.ts';
+import { daemonArgv, daemonEnv, type DaemonVerb } from '../daemon-command.ts';
 import type { ClientFacts, LabFacts, NodeFacts, RegionFacts, SiteFacts } from './facts.ts';
 import type { Processes } from './processes.ts';
 
@@ -61,8 +62,8 @@ export class Mesh {
     return path;
   }
 
-  start(name: string, netns: string, verb: string, configFile: string): void {
-    this.#o.processes.start({ name, netns, argv: [process.execPath, cliMain, verb, 'start', '--config', configFile] });
+  start(name: string, netns: string, verb: DaemonVerb, configFile: string): void {
+    this.#o.processes.start({ name, netns, argv: daemonArgv(verb, configFile), env: daemonEnv(this.dir) });
   }
 
   kubeconfig(region: string): string {
@@ -150,7 +151,7 @@ export class Mesh {
 
   async cli(netns: string, args: readonly string[]): Promise<string> {
     const { stdout, stderr, exitCode } = await execa('nsenter', [`--net=/run/netns/${netns}`, '--', process.execPath, cliMain, ...args], { reject: false });
-    if (exitCode !== 0) throw new MeshError('io', `proxima ${args.slice(0, 2).join(' ')}: ${stderr.trim().split('\n').slice(-2).join(' ')}`, { fields: { exitCode } });
+    if (exitCode !== 0) throw new MeshError('io', `proxima ${args[0] === 'join' ? 'join' : args.slice(0, 2).join(' ')}: ${stderr.trim().split('\n').slice(-2).join(' ')}`, { fields: { exitCode } });
     return stdout;
   }
 

@@ -34,7 +34,7 @@ export class Processes {
     const log = openSync(join(this.#logDir, `${spec.name}.log`), 'a');
     const argv = spec.netns === null ? spec.argv : ['nsenter', `--net=/run/netns/${spec.netns}`, '--', ...spec.argv];
     const [command = '', ...args] = argv;
-    const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, NODE_COMPILE_CACHE: join(this.#logDir, '..', 'code-cache'), MALLOC_ARENA_MAX: '1', ...spec.env }, detached: true });
+    const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, ...spec.env }, detached: true });
     closeSync(log);
     if (child.pid === undefined) throw new MeshError('io', `${spec.name} did not start: ${argv.join(' ')}`);
     const pid = child.pid;

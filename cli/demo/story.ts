@@ -143,6 +143,10 @@ export class Story {
     this.report.check('tenant, VPC, a container and a VM application applied with stock kubectl', `kubectl ${client}, ${out.trim().split('\n').length} objects, both serving after ${seconds(performance.now() - started)}`, true);
   }
 
+  placementOf(application: string): Promise<Placement> {
+    return placementOf(this.stage, shortName(application));
+  }
+
   get hot(): SiteFacts {
     return this.#hot;
   }

@@ -6,8 +6,8 @@ const stateOf = (): string => process.env['PROXIMA_STATE'] ?? join(import.meta.d
 
 async function demo(options: { readonly keep?: boolean }): Promise<void> {
   const { runDemo } = await import('../demo/demo.ts');
-  const isWell = await runDemo({ state: stateOf(), keep: options.keep === true });
-  process.exitCode = isWell ? 0 : 1;
+  const lines = await runDemo({ state: stateOf(), keep: options.keep === true });
+  process.exitCode = lines.length > 0 && lines.every((l) => l.passed) ? 0 : 1;
 }
 
 export function register(program: Command): void {
