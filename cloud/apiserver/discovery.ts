@@ -1,8 +1,9 @@
 /** What is served, for clients that ask: versions, aggregated and per-group discovery, OpenAPI v3. Built once, sent as bytes. */
 import { createHash } from 'node:crypto';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
 import type { Json, JsonObject, KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
+import type { Reply } from './exchange.ts';
 import { openApiDocument } from './openapi.ts';
 import { openApiV2 } from './openapi-v2.ts';
 
@@ -51,7 +52,7 @@ export class Discovery {
     else known.entries.push(entry);
   }
 
-  serve(path: string, request: FastifyRequest, reply: FastifyReply): void {
+  serve(path: string, request: IncomingMessage, reply: Reply): void {
     const accept = request.headers.accept ?? '';
     const [, first, second = '', third = ''] = path.split('/');
     if (path === '/version') return send(reply, VERSION);
@@ -67,7 +68,7 @@ export class Discovery {
     send(reply, version === '' ? { kind: 'APIGroup', apiVersion: 'v1', ...groupVersions(group, known.version) } : this.#resources(group, known));
   }
 
-  #roots(accept: string, reply: FastifyReply, isCore: boolean): void {
+  #roots(accept: string, reply: Reply, isCore: boolean): void {
     const groups = [...this.#groups].filter(([group]) => (group === '') === isCore);
     if (/as=APIGroupDiscoveryList/.test(accept) && /v=v2[;,]|v=v2$/.test(accept)) {
       const items = groups.map(([group, g]) => ({ metadata: { name: group, creationTimestamp: null }, versions: [{ version: g.version, freshness: 'Current', resources: aggregated(group, g.version, g.entries) }] }));
@@ -112,7 +113,7 @@ export class Discovery {
     return { paths };
   }
 
-  #openApiV2(accept: string, reply: FastifyReply): void {
+  #openApiV2(accept: string, reply: Reply): void {
     if (!accept.includes('protobuf')) throw new MeshError('unsupported', 'OpenAPI v2 is served as protobuf only: use /openapi/v3', { fields: { reason: 'NotAcceptable' } });
     if (this.#v2 === null) {
       const paths = new Set(this.#kinds.map((d) => pathOf(d.resource.group, d.resource.version)));
@@ -121,7 +122,7 @@ export class Discovery {
     reply.header('content-type', 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf').send(this.#v2);
   }
 
-  #openApi(path: string, request: FastifyRequest, reply: FastifyReply): void {
+  #openApi(path: string, request: IncomingMessage, reply: Reply): void {
     const document = this.#document(path);
     if (document === null) throw new MeshError('not-found', 'the server could not find the requested resource');
     const tag = `"${document.hash}"`;
@@ -133,7 +134,7 @@ export class Discovery {
 
 const pathOf = (group: string, version: string): string => (group === '' ? `api/${version}` : `apis/${group}/${version}`);
 
-function send(reply: FastifyReply, value: Json): void {
+function send(reply: Reply, value: Json): void {
   reply.header('content-type', 'application/json').send(JSON.stringify(value));
 }
 

@@ -2,12 +2,11 @@
  * The Kubernetes-style API server as a library. A region and the global plane each make one with their own store and list of kinds:
  * HTTPS (or HTTP without `tls`) for everybody else, `localClient` for the code in the same process.
  */
-import type { Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { Server as TlsServer } from 'node:tls';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { Registry as Metrics, Histogram } from 'prom-client';
 import type { Client, ResourceId } from '../../api/client.ts';
-import { DEFAULT_LIMITS } from '../../api/decode.ts';
 import type { KindDefinition } from '../../api/definition.ts';
 import { isMeshError, MeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
@@ -18,6 +17,7 @@ import type { Store } from '../store/port.ts';
 import { Authenticator, type AuthOptions } from './authenticate.ts';
 import { mediaType } from './body.ts';
 import { Discovery } from './discovery.ts';
+import { readBody, Reply } from './exchange.ts';
 import { type Identity, masterIdentity, SYSTEM_TENANT } from './identity.ts';
 import { LocalClient } from './local-client.ts';
 import type { PodLogs } from './pod-logs.ts';
@@ -59,6 +59,9 @@ export interface ApiServer extends Service {
   setTls(tls: TlsMaterial): void;
 }
 
+/** Longer than the idle time of clients' own pools, so that it is they who close. */
+const KEEP_ALIVE_MS = 75_000;
+
 export function createApiServer(options: ApiServerOptions): ApiServer {
   return new HttpApiServer(options);
 }
@@ -70,7 +73,7 @@ class HttpApiServer implements ApiServer {
   readonly #byId: ReadonlyMap<string, KindDefinition>;
   readonly #discovery: Discovery;
   readonly #purge: Purge;
-  readonly #app: FastifyInstance;
+  readonly #server: Server;
   readonly #deps: HandlerDeps;
   readonly #authenticator: Authenticator;
   readonly #stopping = new AbortController();
@@ -98,7 +101,7 @@ class HttpApiServer implements ApiServer {
       now: () => clock.now(),
     };
     this.#latency = new Histogram({ name: 'apiserver_request_duration_seconds', help: 'Time to answer a request, watches left out', labelNames: ['method', 'code'], buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2], registers: [this.#metrics] });
-    this.#app = this.#createApp();
+    this.#server = this.#createServer();
   }
 
   get url(): string {
@@ -120,7 +123,7 @@ class HttpApiServer implements ApiServer {
   }
 
   setTls(tls: TlsMaterial): void {
-    const server: Server = this.#app.server;
+    const server = this.#server;
     if (server instanceof TlsServer) server.setSecureContext({ key: tls.key, cert: tls.cert, ca: tls.ca });
   }
 
@@ -128,12 +131,17 @@ class HttpApiServer implements ApiServer {
     await this.#seed();
     const { host, port } = this.#o.listen;
     try {
-      await this.#app.listen({ host, port });
+      await new Promise<void>((resolve, reject) => {
+        this.#server.once('error', reject).listen(port, host, () => {
+          this.#server.off('error', reject);
+          resolve();
+        });
+      });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw new MeshError('port-in-use', `${host}:${port} is in use`, { cause: error, fields: { port }, next: 'choose another port, or stop what listens there' });
       throw error;
     }
-    const address = this.#app.server.address();
+    const address = this.#server.address();
     this.#port = address !== null && typeof address === 'object' ? address.port : port;
     const shown = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
     this.#url = `${this.#o.tls === null ? 'http' : 'https'}://${shown}:${this.#port}`;
@@ -146,8 +154,10 @@ class HttpApiServer implements ApiServer {
     this.#isReady = false;
     this.#stopping.abort(new Error('the server stops'));
     await this.#purge.stop();
-    this.#app.server.closeIdleConnections();
-    await this.#app.close();
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeAllConnections();
+    await closed;
   }
 
   /** The tenant of operators and nodes is there before anybody calls. */
@@ -164,35 +174,35 @@ class HttpApiServer implements ApiServer {
     }
   }
 
-  #createApp(): FastifyInstance {
+  #createServer(): Server {
     const tls = this.#o.tls;
-    const common = { bodyLimit: DEFAULT_LIMITS.bytes, forceCloseConnections: true, keepAliveTimeout: 75_000 };
-    const https = tls === null ? {} : { https: { key: tls.key, cert: tls.cert, ca: tls.ca, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' as const } };
-    const app = fastify({ ...common, ...https }) as unknown as FastifyInstance;
-    app.removeAllContentTypeParsers();
-    app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
-    app.setErrorHandler((error: Error & { readonly statusCode?: number }, request, reply) => this.#fail(error, request, reply));
-    app.all('/*', (request, reply) => this.#serve(request, reply));
-    return app;
+    const common = { keepAliveTimeout: KEEP_ALIVE_MS };
+    const server = tls === null ? createServer(common) : createTlsServer({ ...common, key: tls.key, cert: tls.cert, ca: tls.ca, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' });
+    return server.on('request', (request, response) => {
+      const reply = new Reply(response);
+      readBody(request, (body, error) => {
+        const answered = error === null ? this.#serve(request, body, reply) : Promise.reject(error);
+        answered.catch((e: Error) => this.#fail(e, reply));
+      });
+    });
   }
 
-  async #serve(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const url = request.raw.url ?? '/';
+  async #serve(request: IncomingMessage, body: Buffer | null, reply: Reply): Promise<void> {
+    const url = request.url ?? '/';
     const cut = url.indexOf('?');
     const query = new Query(cut < 0 ? '' : url.slice(cut + 1));
     const parsed = parsePath(cut < 0 ? url : url.slice(0, cut));
     if (parsed.kind === 'other' && this.#serveHealth(parsed.path, reply)) return;
-    const who = this.#authenticator.identify(request.raw);
+    const who = this.#authenticator.identify(request);
     const started = performance.now();
-    const answer = await this.#answer(parsed, request, reply, query, who);
+    const answer = await this.#answer(parsed, request, body, reply, query, who);
     if (answer === null) return;
-    this.#observe(request.method, answer.code, performance.now() - started);
+    this.#observe(request.method ?? '', answer.code, performance.now() - started);
     if (answer.warnings !== undefined && answer.warnings.length > 0) reply.header('Warning', answer.warnings.map((w) => `299 - ${JSON.stringify(w)}`));
     reply.code(answer.code).header('content-type', 'application/json').send(answer.body);
   }
 
-  async #answer(parsed: ApiPath, request: FastifyRequest, reply: FastifyReply, query: Query, who: Identity): Promise<Answer> {
-    const body = Buffer.isBuffer(request.body) ? request.body : null;
+  async #answer(parsed: ApiPath, request: IncomingMessage, body: Buffer | null, reply: Reply, query: Query, who: Identity): Promise<Answer> {
     const contentType = mediaType(request.headers['content-type']);
     if (parsed.kind === 'other') {
       if (parsed.path === '/metrics') {
@@ -204,10 +214,9 @@ class HttpApiServer implements ApiServer {
     }
     if (isReview(parsed.at)) return answerReview(parsed.at, who, contentType, body);
     const streams = parsed.at.subresource === 'log' || query.text('watch') !== '';
-    if (streams) reply.hijack();
     try {
       return await handleResource(this.#deps, {
-        method: request.method,
+        method: request.method ?? '',
         path: parsed.at,
         query,
         accept: request.headers.accept ?? '',
@@ -226,8 +235,8 @@ class HttpApiServer implements ApiServer {
     }
   }
 
-  /** A hijacked reply that turned out to be an ordinary one (an error before the first byte, `watch=false`). */
-  #finish(streams: boolean, reply: FastifyReply, answer: Answer): Answer {
+  /** The reply of a stream that turned out to be an ordinary one (an error before the first byte, `watch=false`). */
+  #finish(streams: boolean, reply: Reply, answer: Answer): Answer {
     if (!streams || answer === null) return answer;
     if (reply.raw.headersSent) reply.raw.destroy();
     else reply.raw.writeHead(answer.code, { 'content-type': 'application/json' }).end(answer.body);
@@ -244,7 +253,7 @@ class HttpApiServer implements ApiServer {
     child.observe(ms / 1000);
   }
 
-  #serveHealth(path: string, reply: FastifyReply): boolean {
+  #serveHealth(path: string, reply: Reply): boolean {
     const [, word = ''] = path.split('/');
     if (word !== 'livez' && word !== 'readyz' && word !== 'healthz') return false;
     const isUp = word === 'livez' || this.#isReady;
@@ -252,16 +261,20 @@ class HttpApiServer implements ApiServer {
     return true;
   }
 
-  #statusOf(error: Error & { readonly statusCode?: number }): ReturnType<typeof statusOf> {
+  #statusOf(error: Error): ReturnType<typeof statusOf> {
     if (isMeshError(error)) return statusOf(error);
-    if (error.statusCode === 413) return statusOf(new MeshError('too-large', `Request entity too large: limit is ${DEFAULT_LIMITS.bytes}`));
-    if (error.statusCode !== undefined && error.statusCode < 500) return statusOf(new MeshError('invalid', error.message, { fields: { reason: 'BadRequest' } }));
     this.#o.log.error('request failed', { err: error });
     return statusOf(new MeshError('internal', 'an error on the server has prevented the request from succeeding'));
   }
 
-  #fail(error: Error & { readonly statusCode?: number }, _request: FastifyRequest, reply: FastifyReply): void {
+  #fail(error: Error, reply: Reply): void {
     const status = this.#statusOf(error);
+    if (reply.raw.headersSent) {
+      reply.raw.destroy();
+      return;
+    }
+    // What is left of an oversized body is not worth reading to keep the connection.
+    if (status.code === 413) reply.header('connection', 'close');
     reply.code(status.code).header('content-type', 'application/json').send(JSON.stringify(status));
   }
 }

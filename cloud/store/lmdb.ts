@@ -30,6 +30,9 @@ type LoggedEvent = readonly [0 | 1, string, Uint8Array | null, Uint8Array | null
 const HEADER_BYTES = 24; // createRevision, modRevision, lease; doubles hold integers to 2^53
 const MAX_KEY_BYTES = 1_900; // LMDB's own limit is 1,978
 const COMPACT_EVERY = 5_000;
+/** Entries read one by one that are kept; what is written to is dropped. Namespaces, nodes and leases are read far more often than they change. */
+const HOT_ENTRIES = 2_048;
+const HOT_BYTES = 4_096;
 
 function encode(value: Uint8Array, createRevision: number, modRevision: number, lease: number): Buffer {
   const out = Buffer.allocUnsafe(HEADER_BYTES + value.length);
@@ -67,6 +70,8 @@ class LmdbStore implements Store {
   #assigned: number;
   #compacted: number;
   #closed = false;
+  /** Only committed entries: dropped once their write is acknowledged, and a read before that sees the old commit anyway. */
+  readonly #hot = new Map<string, Entry>();
 
   constructor(options: LmdbOptions) {
     mkdirSync(dirname(options.path), { recursive: true });
@@ -83,8 +88,16 @@ class LmdbStore implements Store {
   }
 
   async get(key: string): Promise<Entry | null> {
+    const hot = this.#hot.get(key);
+    if (hot !== undefined) return hot;
     const bytes = this.#now.get(Buffer.from(key));
-    return bytes === undefined ? null : decode(key, bytes);
+    if (bytes === undefined) return null;
+    const entry = decode(key, bytes);
+    if (bytes.length <= HOT_BYTES) {
+      if (this.#hot.size >= HOT_ENTRIES) this.#hot.clear();
+      this.#hot.set(key, entry);
+    }
+    return entry;
   }
 
   async revision(): Promise<number> {
@@ -159,6 +172,7 @@ class LmdbStore implements Store {
     const done = result as TxnResult | null;
     if (done === null) throw new MeshError('internal', 'the write transaction did not run');
     if (done.ok) {
+      for (const op of ops) this.#hot.delete(op.key);
       this.#feed.publish({ revision: done.revision, events });
       if (done.revision % COMPACT_EVERY === 0) await this.compact(done.revision - (this.#options.keepRevisions ?? 100_000));
     }

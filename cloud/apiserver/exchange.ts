@@ -1,0 +1,55 @@
+/** One HTTP exchange without a framework: there is one handler for every path, so routing, hooks and plugins would only be paid for. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { DEFAULT_LIMITS } from '../../api/decode.ts';
+import { MeshError } from '../../api/errors.ts';
+
+export class Reply {
+  readonly raw: ServerResponse;
+  #code = 200;
+  readonly #headers: [string, string | readonly string[]][] = [];
+
+  constructor(raw: ServerResponse) {
+    this.raw = raw;
+  }
+
+  code(code: number): this {
+    this.#code = code;
+    return this;
+  }
+
+  header(name: string, value: string | readonly string[]): this {
+    this.#headers.push([name, value]);
+    return this;
+  }
+
+  send(body: string | Uint8Array = ''): void {
+    const headers: (string | string[])[] = [];
+    for (const [name, value] of this.#headers) headers.push(name, typeof value === 'string' ? value : [...value]);
+    if (this.#code !== 304) headers.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length));
+    this.raw.writeHead(this.#code, headers as string[]).end(body);
+  }
+}
+
+const tooLarge = (): MeshError => new MeshError('too-large', `Request entity too large: limit is ${DEFAULT_LIMITS.bytes}`);
+
+/** Calls `done` once: with the body, null where there is none, or why it cannot be had. A caller that goes away midway gets no answer. */
+export function readBody(request: IncomingMessage, done: (body: Buffer | null, error: Error | null) => void): void {
+  const { method, headers } = request;
+  const length = headers['content-length'];
+  const isEmpty = method === 'GET' || method === 'HEAD' || (headers['transfer-encoding'] === undefined && (length === undefined || length === '0'));
+  if (isEmpty) return done(null, null);
+  if (Number(length) > DEFAULT_LIMITS.bytes) return done(null, tooLarge());
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  request.on('data', (piece: Buffer) => {
+    bytes += piece.length;
+    if (bytes <= DEFAULT_LIMITS.bytes) {
+      pieces.push(piece);
+      return;
+    }
+    request.removeAllListeners('data').removeAllListeners('end').resume();
+    done(null, tooLarge());
+  });
+  request.on('end', () => done(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces), null));
+  request.on('error', () => undefined); // the connection went away; there is nobody to tell
+}
