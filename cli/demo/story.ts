@@ -17,7 +17,7 @@ export const APPLICATIONS = ['acme/default/web', 'acme/default/vmweb'] as const;
 const CLOUD_RATE = 5;
 const EDGE_RATE = 3;
 const COLD_RATE = 0.25;
-const HOT_RATE = 12;
+const HOT_RATE = 8;
 
 /** The client region beside an edge site. */
 const metroOf = (site: string): string => site.replace('edge-', 'metro-');
