@@ -28,8 +28,8 @@ export interface UpOptions {
 }
 
 const CLUSTER = { tenant: null, namespace: null } as const;
-const START_MS = 30_000;
-const READY_MS = 60_000;
+const START_MS = 60_000;
+const READY_MS = 120_000;
 const NODE_LIFETIME_MS = 365 * 86_400_000;
 /** A region of one node has nobody to relay to. */
 const NOT_NEEDED: ReadonlySet<string> = new Set(['WireGuard']);
