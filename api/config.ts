@@ -1,19 +1,11 @@
 /** Reading a process' configuration: one schema each, an unknown key is an error, the error names the first wrong field. */
 import type { Static, TSchema } from 'typebox';
-import { Compile } from 'typebox/compile';
-import { Value } from 'typebox/value';
 import { MeshError } from './errors.ts';
+import { problemsOf, withDefaults, type Problem } from './type.ts';
 
 interface Parameters {
   readonly additionalProperties?: readonly string[];
   readonly requiredProperties?: readonly string[];
-}
-
-interface Problem {
-  readonly keyword: string;
-  readonly instancePath: string;
-  readonly message: string;
-  readonly params: unknown;
 }
 
 /** An unknown key says most about what was meant, then a missing one; a branch of a union that was not meant says least. */
@@ -33,9 +25,9 @@ function tell(problems: readonly Problem[]): { readonly at: string; readonly wha
 
 /** Defaults filled in, everything checked, frozen. */
 export function decodeConfig<S extends TSchema>(schema: S, input: unknown, source: string): Static<S> {
-  const value: unknown = Value.Default(schema, Value.Clone(input));
-  const check = Compile(schema);
-  if (check.Check(value)) return Object.freeze(value) as Static<S>;
-  const { at, what } = tell([...check.Errors(value)] as unknown as readonly Problem[]);
+  const value = withDefaults(schema, input);
+  const problems = problemsOf(schema, value);
+  if (problems.length === 0) return Object.freeze(value) as Static<S>;
+  const { at, what } = tell(problems);
   throw new MeshError('invalid', [source, at, what].filter((s) => s !== '').join(': '), { fields: { path: at } });
 }

@@ -1,7 +1,8 @@
 /** The node agent's configuration: defaults, units and meaning beside every key; an unknown key is an error. */
 import { join } from 'node:path';
-import { Type, type Static } from 'typebox';
+import type { Static } from 'typebox';
 import { decodeConfig } from '../api/config.ts';
+import { Type } from '../api/type.ts';
 
 const strict = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' });

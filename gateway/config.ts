@@ -1,6 +1,6 @@
 /** The configuration of both gateways. One schema each: defaults, units and meaning beside every key; an unknown key is an error. */
-import { Type } from 'typebox';
 import type { Static } from 'typebox';
+import { Type } from '../api/type.ts';
 
 const strict = { additionalProperties: false } as const;
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 });

@@ -2,10 +2,9 @@
  * What the two gateways tell each other besides streams: JSON lines on the control stream that the cloud opens. The cloud always sends the
  * complete goal, so that a lost message never matters; the edge answers with what became of it.
  */
-import { Type } from 'typebox';
-import type { Static } from 'typebox';
-import { Compile } from 'typebox/compile';
+import type { Static, TSchema } from 'typebox';
 import { MeshError } from '../api/errors.ts';
+import { problemsOf, Type } from '../api/type.ts';
 import type { MuxStream } from './mux/stream.ts';
 import type { PresenceRule } from './presence/policy.ts';
 
@@ -43,22 +42,21 @@ export type RefusalReport = Static<typeof RefusalSchema>;
 export type FromCloud = GatewayGoal;
 export type FromEdge = GatewayStatus | RefusalReport;
 
-const goal = Compile(GoalSchema);
-const fromEdge = Compile(Type.Union([StatusSchema, RefusalSchema]));
+const FromEdgeSchema = Type.Union([StatusSchema, RefusalSchema]);
 
-function decode<T>(check: { Check(value: unknown): boolean }, line: string): T {
+function decode<T>(schema: TSchema, line: string): T {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
     throw new MeshError('invalid', 'control message: not JSON', { cause: error });
   }
-  if (!check.Check(value)) throw new MeshError('invalid', 'control message: not of a form that this version knows');
+  if (problemsOf(schema, value).length > 0) throw new MeshError('invalid', 'control message: not of a form that this version knows');
   return value as T;
 }
 
-export const decodeGoal = (line: string): GatewayGoal => decode(goal, line);
-export const decodeFromEdge = (line: string): FromEdge => decode(fromEdge, line);
+export const decodeGoal = (line: string): GatewayGoal => decode(GoalSchema, line);
+export const decodeFromEdge = (line: string): FromEdge => decode(FromEdgeSchema, line);
 
 const MAX_LINE = 8_388_608;
 
