@@ -4,6 +4,7 @@
  * containerd meet in it. containerd is not stopped with the agent; a later agent adopts it.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import type { Service } from '../../base/lifecycle.ts';
@@ -11,7 +12,8 @@ import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import { connectCri, type Cri } from './cri.ts';
 import { run } from './exec.ts';
-import { endMachine } from './vm/machine.ts';
+import { endMachine, removeTap } from './vm/machine.ts';
+import { tapName } from './vm/runtime.ts';
 import { alivePid, endByPidFile, endProcess, pidsWith, startDetached } from './proc.ts';
 
 export interface ContainerdOptions {
@@ -204,7 +206,18 @@ export class Containerd implements Service {
     }
     writeFileSync(this.#nsFile(), '');
     const inside = `mkdir -p /run/containerd /var/lib/cni; mount --bind ${this.#base}/run /run/containerd; mount --bind ${this.#base}/varlibcni /var/lib/cni; mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; mount --make-rshared /; mount --make-rprivate /run/containerd`;
-    await run('unshare', [`--mount=${this.#nsFile()}`, '--propagation', 'private', 'sh', '-c', inside]);
+    const unshare = ['unshare', `--mount=${this.#nsFile()}`, '--propagation', 'private', 'sh', '-c', inside];
+    // A mount namespace can only be pinned in one with a smaller number. Kernels that hand out numbers in blocks per CPU (Linux 6.18) may give the
+    // new one a smaller number than ours when ours is young itself, as in a container: another CPU's block has a larger one.
+    const attempts = [[], ...cpus().map((_, cpu) => ['taskset', '-c', String(cpu)])];
+    for (const [i, prefix] of attempts.entries()) {
+      const [command = '', ...args] = [...prefix, ...unshare];
+      try {
+        return void (await run(command, args));
+      } catch (error) {
+        if (i === attempts.length - 1 || !/Invalid argument/.test((error as Error).message)) throw error;
+      }
+    }
   }
 
   /** One look: starts containerd again if it ended. */
@@ -221,7 +234,10 @@ export class Containerd implements Service {
 export async function removeNode(dir: string, node: string): Promise<void> {
   const base = join(dir, 'c');
   const vms = join(dir, 'v');
-  for (const uid of existsSync(vms) ? readdirSync(vms) : []) await endMachine(join(vms, uid), 0);
+  for (const uid of existsSync(vms) ? readdirSync(vms) : []) {
+    await endMachine(join(vms, uid), 0);
+    await removeTap(tapName(uid));
+  }
   await endByPidFile(join(base, 'pid'), join(base, 'config.toml'), 3000);
   for (const shim of pidsWith(join(base, 'c.sock'))) {
     const children = readFileSync(`/proc/${shim}/task/${shim}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
