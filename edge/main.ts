@@ -49,7 +49,7 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
   const identity = loadIdentity(config.identity.dir, config.identity.use);
   const { server, serverName } = config.api;
   const client = createHttpClient({ server, ca: identity.trustPem, credential: { kind: 'certificate', cert: identity.chainPem, key: identity.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: `proxima-agent/${config.node}` });
-  const transit = parts.transit === undefined ? dataPlaneOf(config, identity, client, log) : (parts.transit?.(config, identity, log) ?? null);
+  const transit = parts.transit === undefined ? dataPlaneOf(config, client, log) : (parts.transit?.(config, identity, log) ?? null);
   const node = await nodeAgent(config, client, transit, log);
   const endpoint = new AgentEndpoint({ listen: config.listen, tls: { key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem }, logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
   const registration = registrationOf(config, client, node, endpoint, log);
@@ -68,8 +68,8 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
 }
 
 /** null where the configuration names no goal state: pods in a VPC cannot be attached then, and say so. */
-function dataPlaneOf(config: AgentConfig, identity: LoadedIdentity, client: HttpClient, log: Logger): AgentTransit | null {
-  return config.goal === null ? null : new DataPlane(config, identity, client, log);
+function dataPlaneOf(config: AgentConfig, client: HttpClient, log: Logger): AgentTransit | null {
+  return config.goal === null ? null : new DataPlane(config, client, log);
 }
 
 function nodeAgent(config: AgentConfig, client: HttpClient, transit: AgentTransit | null, log: Logger): Promise<NodeAgent> {

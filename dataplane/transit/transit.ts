@@ -12,7 +12,7 @@ import type { Logger } from '../../base/log.ts';
 import { Kernel, OBJECT } from './kernel.ts';
 import { decodeCounts, decodeDrops, encode, type CountRow } from './layout.ts';
 import { ensureTap, ensureVeth, hostInterface, ifindexOf, interfaces, removeLink } from './links.ts';
-import { desired, plan, type LocalEndpoint, type MapContents } from './plan.ts';
+import { desired, GOAL_MAPS, plan, type LocalEndpoint, type MapContents } from './plan.ts';
 import type { FrontMode } from './uplink.ts';
 
 export interface TransitOptions {
@@ -72,6 +72,21 @@ export class Transit implements Service {
     await this.#adopt();
     await this.#configure();
     this.#o.log.info('transit is up', { droplet: this.#o.droplet, adopted: this.#local.size });
+  }
+
+  /** A device of ours was made anew, under another number: programs and configuration follow it. */
+  reconfigure(): Promise<void> {
+    return this.#inTurn(() => this.#configure());
+  }
+
+  /** What was applied last, whole. Version 0 = nothing by this process. */
+  goal(): GoalState {
+    return { droplet: this.#o.droplet, version: this.#version, base: 0, put: [...this.#entries.values()], drop: [] };
+  }
+
+  /** Whether the kernel holds some goal, of this process or an earlier one; not so after a boot. */
+  hasGoal(): boolean {
+    return GOAL_MAPS.some((map) => map !== 'endpoints' && this.#kernel.read(map).length > 0);
   }
 
   /** Programs stay attached: stopping the daemon stops no traffic. */
