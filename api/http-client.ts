@@ -1,7 +1,8 @@
 /** `Client` over HTTPS: any Kubernetes-style server, ours or a real cluster (leave `tenant` null there). */
-import { Agent, request, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import type { Client, ListOptions, ListResult, Place, ResourceId, WatchEvent } from './client.ts';
 import { MeshError } from './errors.ts';
+import { Agent, request } from './http-agent.ts';
 import type { Access } from './kubeconfig.ts';
 import type { KubeObject } from './object.ts';
 import { errorOfStatus } from './status.ts';
@@ -136,7 +137,7 @@ class UndiciClient implements HttpClient {
 
   async #send(method: Dispatcher.HttpMethod, path: string, body: unknown, contentType: string | undefined, extra: { readonly signal?: AbortSignal; readonly bodyTimeout?: number }): Promise<Dispatcher.ResponseData> {
     const headers = body === undefined ? this.#headers : { ...this.#headers, 'content-type': contentType ?? 'application/json' };
-    const response = await request(`${this.#origin}${path}`, { method, headers, dispatcher: this.#agent, ...(body === undefined ? {} : { body: JSON.stringify(body) }), ...extra });
+    const response = await request(this.#agent, { origin: this.#origin, path, method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }), ...extra });
     if (response.statusCode < 300) return response;
     const text = await response.body.text();
     throw errorOfStatus(parseOrText(text), response.statusCode);

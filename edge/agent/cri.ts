@@ -94,18 +94,20 @@ type Unary = (request: unknown, options: grpc.CallOptions, done: (error: grpc.Se
 const OPTIONS = { keepCase: true, longs: String, enums: String, defaults: true } as const;
 const IMAGE_CALLS: ReadonlySet<string> = new Set(['ImageStatus', 'PullImage']);
 
-function serviceOf(file: string, path: readonly string[]): grpc.ServiceClientConstructor {
-  let at: unknown = grpc.loadPackageDefinition(loadSync(join(import.meta.dirname, file), OPTIONS));
+function serviceOf(file: grpc.GrpcObject, path: readonly string[]): grpc.ServiceClientConstructor {
+  let at: unknown = file;
   for (const part of path) at = (at as Record<string, unknown>)[part];
   return at as grpc.ServiceClientConstructor;
 }
 
 export function connectCri(socket: string): Cri {
   const channelOptions = { 'grpc.default_authority': 'localhost', 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 1000, 'grpc.use_local_subchannel_pool': 1 };
-  const make = (file: string, path: readonly string[]): grpc.Client => new (serviceOf(file, path))(`unix:${socket}`, grpc.credentials.createInsecure(), channelOptions);
-  const runtime = make('cri.proto', ['runtime', 'v1', 'RuntimeService']);
-  const image = make('cri.proto', ['runtime', 'v1', 'ImageService']);
-  const events = make('events.proto', ['containerd', 'services', 'events', 'v1', 'Events']);
+  const load = (file: string): grpc.GrpcObject => grpc.loadPackageDefinition(loadSync(join(import.meta.dirname, file), OPTIONS));
+  const cri = load('cri.proto'); // two services in one file: read once
+  const make = (file: grpc.GrpcObject, path: readonly string[]): grpc.Client => new (serviceOf(file, path))(`unix:${socket}`, grpc.credentials.createInsecure(), channelOptions);
+  const runtime = make(cri, ['runtime', 'v1', 'RuntimeService']);
+  const image = make(cri, ['runtime', 'v1', 'ImageService']);
+  const events = make(load('events.proto'), ['containerd', 'services', 'events', 'v1', 'Events']);
   return {
     call: (method, request, timeoutMs = 60_000) =>
       new Promise((resolve, reject) => {
