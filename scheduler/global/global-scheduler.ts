@@ -3,12 +3,11 @@
  * each interval; whatever could not be done in one pass, because a region does not answer, is done in a later one.
  */
 import type { Client } from '../../api/client.ts';
-import type { Site } from '../../api/kinds/mesh.ts';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
-import { judge, type FailureOptions, type SiteState } from './failure.ts';
+import type { FailureOptions, SiteState } from './failure.ts';
 import { Leadership } from './lease.ts';
 import type { Model, SiteModel } from './model.ts';
 import type { MoverOptions } from './mover.ts';
@@ -18,6 +17,7 @@ import { checkPolicy } from './policy.ts';
 import { Records } from './records.ts';
 import type { Region } from './region.ts';
 import { shareNetwork } from './share-network.ts';
+import { Sites } from './sites.ts';
 import { steer, type SteeredFront } from './steering.ts';
 import { distanceKm, Telemetry } from './telemetry.ts';
 import { buildModel, type GlobalObjects, placementsOf, policyOf, readGlobal, siteModel } from './world.ts';
@@ -35,6 +35,8 @@ export interface GlobalSchedulerOptions {
   readonly intervalMs?: number;
   readonly halfLifeMs?: number;
   readonly failure?: FailureOptions;
+  /** After a start, regions have so long to answer before anything is planned without them. @default 10000 */
+  readonly startGraceMs?: number;
   readonly mover?: MoverOptions;
 }
 
@@ -65,7 +67,9 @@ export class GlobalScheduler implements Service {
   readonly #watchers: Loop;
   readonly #leadership: Leadership;
   readonly #records: Records;
-  readonly #states = new Map<string, SiteState>();
+  readonly #sites: Sites;
+  #isReady = false;
+  #firstPassAt: number | null = null;
   #snapshot: Snapshot | null = null;
 
   constructor(deps: GlobalSchedulerDeps, options: GlobalSchedulerOptions) {
@@ -73,6 +77,7 @@ export class GlobalScheduler implements Service {
     this.#o = options;
     this.#clock = deps.clock ?? systemClock;
     this.telemetry = new Telemetry({ locationOf: (kind, name) => this.#locationOf(kind, name), ...(options.halfLifeMs === undefined ? {} : { halfLifeMs: options.halfLifeMs }) });
+    this.#sites = new Sites(deps.regions, this.telemetry, deps.log, options.failure);
     this.#leadership = new Leadership(deps.client, options.identity);
     this.#records = new Records(deps.client, deps.log);
     const every = options.intervalMs ?? 1_000;
@@ -113,15 +118,14 @@ export class GlobalScheduler implements Service {
   async pass(): Promise<void> {
     const now = this.#clock.now();
     if (!(await this.#leadership.acquire(now))) return;
-    if (this.#d.regions.every((r) => r.answers === null)) return;
-    const sites = this.#judgeSites(now);
-    await this.#records.mirrorSites(sites);
+    if (!this.#mayPlan(now)) return;
+    const sites = this.#sites.judge(await this.#records.mirrorSites(this.#sites.heard(), this.#d.regions), now);
     const objects = await readGlobal(this.#d.client);
-    const models = sites.map((s) => siteModel(s, this.#states.get(s.metadata.name) as SiteState, this.telemetry));
+    const models = sites.map((s) => siteModel(s, this.#sites.states.get(s.metadata.name) as SiteState, this.telemetry));
     const { planned, refused } = this.#admit(objects, models, now);
     const model = buildModel(planned, models, this.#o.clientRegions.map((r) => r.name), this.telemetry, now);
     const made = plan(model, placementsOf(planned), now);
-    this.#snapshot = { at: now, model, plan: made, objects, states: new Map(this.#states) };
+    this.#snapshot = { at: now, model, plan: made, objects, states: new Map(this.#sites.states) };
     const around: Surroundings = { model, plan: made, regions: this.#d.regions, telemetry: this.telemetry, now, mover: this.#o.mover ?? {}, log: this.#d.log, isFenced: () => !this.#leadership.isHeld(this.#clock.now()) };
     const network = await this.#records.network(sites, objects);
     await shareNetwork(around, sites, objects, network, this.#o.clientRegions);
@@ -138,21 +142,14 @@ export class GlobalScheduler implements Service {
     return steer(snapshot.model.sites, app.spec.service.port, (site) => this.telemetry.clientRtt(clientRegion, site, [], now));
   }
 
-  #judgeSites(now: number): Site[] {
-    const sites: Site[] = [];
-    for (const region of this.#d.regions) {
-      for (const site of region.sites) {
-        if (site.spec.region !== region.name || sites.some((s) => s.metadata.name === site.metadata.name)) continue;
-        sites.push(site);
-        const name = site.metadata.name;
-        const before = this.#states.get(name) ?? null;
-        const evidence = { regionAnswers: region.answers, phase: site.status?.phase ?? (site.spec.kind === 'zone' ? 'Ready' : null), gatewayConnected: site.spec.kind === 'zone' ? null : (site.status?.gateway?.connected ?? null), heardAt: this.telemetry.heardFrom(name), witnesses: this.telemetry.witnesses(name, now - 5_000) } as const;
-        const state = judge(name, evidence, before, now, this.#o.failure);
-        if (before?.reach !== state.reach) this.#d.log.info('site state', { site: name, from: before?.reach ?? null, to: state.reach, reason: state.reason });
-        this.#states.set(name, state);
-      }
-    }
-    return sites.sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  /** A fresh process knows less than the one before it: every region gets time to speak before the plan of before is touched. */
+  #mayPlan(now: number): boolean {
+    if (this.#isReady) return true;
+    this.#firstPassAt ??= now;
+    const silent = this.#d.regions.filter((r) => !r.hasAnswered).map((r) => r.name);
+    this.#isReady = silent.length === 0 || now - this.#firstPassAt >= (this.#o.startGraceMs ?? 10_000);
+    if (this.#isReady && silent.length > 0) this.#d.log.warn('planning without regions that never answered', { regions: silent });
+    return this.#isReady;
   }
 
   /** Applications whose policy or VPC is not there, or cannot be right, wait; what runs already is planned on. */
@@ -179,8 +176,7 @@ export class GlobalScheduler implements Service {
 
   #locationOf(kind: 'site' | 'client-region', name: string): { readonly latitude: number; readonly longitude: number } | null {
     if (kind === 'client-region') return this.#o.clientRegions.find((r) => r.name === name)?.location ?? null;
-    for (const region of this.#d.regions) for (const s of region.sites) if (s.metadata.name === name) return s.spec.location ?? null;
-    return null;
+    return this.#sites.find(name)?.spec.location ?? null;
   }
 
   #floor(clientRegion: string, site: string): number | null {

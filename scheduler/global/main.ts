@@ -23,7 +23,7 @@ export async function assembleScheduler(config: GlobalConfig, deps: { readonly c
   const clients = await Promise.all(config.regions.map(async (r) => createHttpClient(await loadKubeconfig(r.kubeconfig), { userAgent: 'proxima-global', timeoutMs: REGION_TIMEOUT_MS })));
   const regions = config.regions.map((r, i) => new Region(r.name, clients[i] as Client));
   const { client, log } = deps;
-  const scheduler = new GlobalScheduler({ client, regions, log }, { identity: config.identity, clientRegions: config.clientRegions, intervalMs: config.intervalMs, halfLifeMs: config.halfLifeMs, mover: config.mover, failure: config.failure });
+  const scheduler = new GlobalScheduler({ client, regions, log }, { identity: config.identity, clientRegions: config.clientRegions, intervalMs: config.intervalMs, halfLifeMs: config.halfLifeMs, mover: config.mover, failure: config.failure, startGraceMs: config.startGraceMs });
   const feeds = config.regions.flatMap((r) => (r.broker === null ? [] : [new TelemetryFeed(r.name, r.broker, `proxima-${config.identity}`, { telemetry: scheduler.telemetry, log })]));
   const { host, port, cert, key } = config.rest;
   const rest = new Rest(scheduler, { host, port, tls: cert === undefined || key === undefined ? null : { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') } });

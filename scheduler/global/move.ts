@@ -42,6 +42,8 @@ function observe(app: Application, around: Surroundings): ObservedSite[] {
 
 export async function moveApplication(app: Application, planned: ApplicationPlan | undefined, placement: Placement | undefined, around: Surroundings, records: Records): Promise<void> {
   if (planned === undefined || around.isFenced()) return;
+  // nobody can be asked, nothing can be done: an empty plan is then no decision
+  if (planned.sites.length === 0 && (placement?.spec.sites.length ?? 0) > 0 && !around.regions.some((r) => r.answers === true)) return;
   const key = keyOf(app);
   const memory = memoryOf(placement);
   const observed = observe(app, around);
@@ -101,6 +103,8 @@ async function act(region: Region, app: Application, planned: ApplicationPlan, o
       else await region.remove(Resources.Deployment, deploymentObject(app, step.site, 0));
     }
     const instances = instancesOf(app, planned, observed, decision, around);
+    // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
+    if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return;
     for (const site of around.model.sites) {
       if (site.region !== region.name || site.front === null || around.isFenced()) continue;
       if (!isUsable(site.reach)) continue; // it cannot hear us; what it has serves its own clients

@@ -6,6 +6,7 @@ import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Logger } from '../../base/log.ts';
 import { type ConfigMap, holds } from './region-objects.ts';
+import type { Region } from './region.ts';
 import type { GlobalObjects } from './world.ts';
 
 export interface Network {
@@ -19,6 +20,11 @@ const SYSTEM = { tenant: 'system', namespace: 'default' } as const;
 const FIRST_VNI = 4096;
 const LAST_VNI = 0xff_ff_ff;
 
+function isGone(site: Site, regions: readonly Region[]): boolean {
+  const its = regions.find((r) => r.name === site.spec.region);
+  return its === undefined ? regions.every((r) => r.answers === true) : its.answers === true;
+}
+
 export class Records {
   readonly #client: Client;
   readonly #log: Logger;
@@ -29,7 +35,11 @@ export class Records {
     this.#log = log;
   }
 
-  async mirrorSites(sites: readonly Site[]): Promise<void> {
+  /**
+   * Writes what regions say of their sites; a Site that its own region, answering, has no more is deleted, as is one of a region that is not
+   * ours any more once no region has it. Returns what the global API holds then.
+   */
+  async mirrorSites(sites: readonly Site[], regions: readonly Region[]): Promise<readonly Site[]> {
     const known = new Map((await this.#client.list<Site>(Resources.Site)).items.map((s) => [s.metadata.name, s]));
     for (const site of sites) {
       const { name, labels } = site.metadata;
@@ -40,6 +50,14 @@ export class Records {
       else if (!holds(have.spec, want.spec)) await this.#client.patch(Resources.Site, place, name, { spec: want.spec, metadata: { labels: labels ?? {} } });
       if (site.status !== undefined && !holds(have?.status, site.status)) await this.#client.patch(Resources.Site, place, name, { status: site.status }, { subresource: 'status' });
     }
+    const there = new Set(sites.map((s) => s.metadata.name));
+    const gone = [...known.values()].filter((s) => !there.has(s.metadata.name) && isGone(s, regions));
+    for (const site of gone) {
+      this.#log.info('site is in no region any more', { site: site.metadata.name, region: site.spec.region });
+      await this.#delete(Resources.Site, { tenant: null, namespace: null }, site.metadata.name);
+      known.delete(site.metadata.name);
+    }
+    return [...known.values()];
   }
 
   /** Gives new sites an index and new VPCs a VNI, and keeps both before anybody uses them. */
@@ -101,7 +119,11 @@ export class Records {
 
   async forget(placement: Placement): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = placement.metadata;
-    await this.#client.delete(Resources.Placement, { tenant, namespace }, name).catch((error: unknown) => {
+    await this.#delete(Resources.Placement, { tenant, namespace }, name);
+  }
+
+  async #delete(resource: ResourceId, place: { readonly tenant: string | null; readonly namespace: string | null }, name: string): Promise<void> {
+    await this.#client.delete(resource, place, name).catch((error: unknown) => {
       if (!isMeshError(error, 'not-found')) throw error;
     });
   }

@@ -1,7 +1,7 @@
 /** One region as the global scheduler sees it: a snapshot of its objects, whether its API answers, and the writes that go there. */
 import type { Client, ResourceId } from '../../api/client.ts';
 import { isMeshError } from '../../api/errors.ts';
-import type { Deployment, Pod } from '../../api/kinds/core.ts';
+import type { Deployment, Node, Pod } from '../../api/kinds/core.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
 import type { Droplet } from '../../api/kinds/mizar.ts';
 import type { KubeObject } from '../../api/object.ts';
@@ -17,8 +17,11 @@ export class Region {
   readonly name: string;
   readonly client: Client;
   answers: boolean | null = null;
+  /** Did it ever, since this process began? Until then nothing here is knowledge. */
+  hasAnswered = false;
   sites: readonly Site[] = [];
   pods: readonly Pod[] = [];
+  #nodes: readonly Node[] = [];
   #objects = new Map<string, KubeObject>();
 
   constructor(name: string, client: Client) {
@@ -30,20 +33,28 @@ export class Region {
   async refresh(): Promise<unknown> {
     try {
       const all = { tenant: 'all' } as const;
-      const [sites, pods, ...ours] = await Promise.all([
+      const [sites, pods, nodes, ...ours] = await Promise.all([
         this.client.list<Site>(Resources.Site),
         this.client.list<Pod>(Resources.Pod, { ...all, labelSelector: APPLICATION_LABEL }),
+        this.client.list<Node>(Resources.Node),
         ...OURS.map(async (r) => ({ r, items: (await this.client.list<KubeObject>(r, r.scope === 'cluster' ? {} : all)).items })),
       ]);
       this.sites = sites.items;
       this.pods = pods.items;
+      this.#nodes = nodes.items;
       this.#objects = new Map(ours.flatMap(({ r, items }) => items.map((o): [string, KubeObject] => [idOf(r, o), o])));
       this.answers = true;
+      this.hasAnswered = true;
       return null;
     } catch (error) {
       this.answers = false;
       return error;
     }
+  }
+
+  nodesOf(site: string): { readonly known: number; readonly ready: number } {
+    const its = this.#nodes.filter((n) => n.metadata.labels?.[SITE_LABEL] === site);
+    return { known: its.length, ready: its.filter((n) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True')).length };
   }
 
   of<T extends KubeObject>(resource: ResourceId): T[] {

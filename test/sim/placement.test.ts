@@ -1,7 +1,7 @@
 /** The real scheduler over in-memory APIs of a global plane and two regions, on a clock of its own; only pods, samples and sites are played. */
 import assert from 'node:assert/strict';
 import type { Client } from '../../api/client.ts';
-import type { Deployment, Pod } from '../../api/kinds/core.ts';
+import type { Deployment, Node, Pod } from '../../api/kinds/core.ts';
 import type { Placement, Site } from '../../api/kinds/mesh.ts';
 import type { Droplet, Endpoint, Subnet, Vpc } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
@@ -61,6 +61,10 @@ class Lab {
     if (isUp) this.dead.delete(name);
     else this.dead.add(name);
     await this.regions[region]?.patch(Resources.Site, { tenant: null, namespace: null }, name, { status: { phase: isUp ? 'Ready' : 'Unreachable', gateway: { connected: isUp } } }, { subresource: 'status' });
+  }
+
+  async policy(part: Record<string, unknown>): Promise<void> {
+    await this.global.patch(Resources.Application, { tenant: 'acme', namespace: 'default' }, 'web', { spec: { policy: part } });
   }
 
   async seconds(n: number): Promise<void> {
@@ -207,6 +211,77 @@ it('does what can be done while a region does not answer, and leaves the rest fo
   await l.seconds(20);
   assert.deepEqual(await l.instances(), { 'west-1': 1 });
   assert.ok((await l.front('west-1')).some((b) => b.weight === 100));
+});
+
+it('forgets no placement after a restart while a region does not answer: waits first, then takes its sites for unreachable', async (t) => {
+  const l = await lab(t);
+  const before = (await l.placement()).metadata.resourceVersion;
+  l.restart({ west: offlineClient, east: l.regions['east'] as Client });
+  await l.seconds(8);
+  assert.equal((await l.placement()).metadata.resourceVersion, before, 'nothing is planned while a region may still answer');
+  await l.seconds(20);
+  const p = await l.placement();
+  assert.deepEqual(p.spec.sites.map((s) => s.site), ['east-1', 'west-1'], 'what ran is kept, and served from elsewhere as the policy says');
+  assert.equal(p.status?.sites?.find((s) => s.site === 'west-1')?.state, 'unreachable');
+  l.restart();
+  await l.seconds(60);
+  assert.deepEqual(await l.instances(), { 'west-1': 1 });
+});
+
+it('writes no empty plan because nobody answers', async (t) => {
+  const l = await lab(t);
+  await l.policy({ unreachable: { action: 'move', afterSeconds: 1 } });
+  const fronts = JSON.stringify(await l.front('east-1'));
+  l.restart({ west: offlineClient, east: offlineClient });
+  await l.seconds(30);
+  assert.deepEqual((await l.placement()).spec.sites.map((s) => s.site), ['west-1']);
+  l.restart({ west: offlineClient, east: l.regions['east'] as Client });
+  await l.seconds(11);
+  assert.equal(JSON.stringify(await l.front('east-1')), fronts, 'a front keeps backends that are not known to be gone');
+});
+
+it('deletes the mirrored Site that its region, answering, has no more', async (t) => {
+  const l = await lab(t);
+  const names = async (): Promise<string[]> => (await l.global.list<Site>(Resources.Site)).items.map((s) => s.metadata.name).sort();
+  await l.regions['west']?.delete(Resources.Site, { tenant: null, namespace: null }, 'edge-a');
+  l.restart({ west: offlineClient, east: l.regions['east'] as Client });
+  await l.seconds(15);
+  assert.deepEqual(await names(), ['east-1', 'edge-a', 'west-1']);
+  l.restart();
+  await l.seconds(2);
+  assert.deepEqual(await names(), ['east-1', 'west-1']);
+});
+
+it('believes no Site that a dead gateway left Ready, nor a zone without a Ready node', async (t) => {
+  const l = await lab(t);
+  const seen = async (): Promise<unknown> => l.regions['west']?.patch(Resources.Site, { tenant: null, namespace: null }, 'edge-a', { status: { lastSeen: new Date(l.now).toISOString() } }, { subresource: 'status' });
+  const reach = (site: string): string | undefined => l.scheduler.snapshot?.states.get(site)?.reach;
+  l.dead.add('edge-a');
+  for (let i = 0; i < 8; i++) {
+    await seen();
+    await l.seconds(5);
+  }
+  assert.equal(reach('edge-a'), 'reachable', 'renewed every 5 s');
+  await l.seconds(12);
+  assert.equal(reach('edge-a'), 'reachable', 'one late renewal is no death');
+  await l.seconds(5);
+  assert.equal(reach('edge-a'), 'suspect');
+  await l.seconds(3);
+  assert.equal(reach('edge-a'), 'cut-off');
+  const ready = (status: 'True' | 'Unknown'): unknown => ({ status: { conditions: [{ type: 'Ready', status }] } });
+  await l.regions['west']?.create<Node>(Resources.Node, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'west-1-n1', labels: { 'mesh.proxima.io/site': 'west-1' } } });
+  await l.regions['west']?.patch(Resources.Node, { tenant: null, namespace: null }, 'west-1-n1', ready('True'), { subresource: 'status' });
+  await l.seconds(5);
+  assert.equal(reach('west-1'), 'reachable');
+  await l.regions['west']?.patch(Resources.Node, { tenant: null, namespace: null }, 'west-1-n1', ready('Unknown'), { subresource: 'status' });
+  await l.seconds(1);
+  assert.equal(reach('west-1'), 'suspect');
+  await l.seconds(20);
+  assert.equal(reach('west-1'), 'cut-off');
+  assert.equal((await l.instances())['east-1'], 1, 'served from elsewhere');
+  await l.regions['west']?.patch(Resources.Node, { tenant: null, namespace: null }, 'west-1-n1', ready('True'), { subresource: 'status' });
+  await l.seconds(1);
+  assert.equal(reach('west-1'), 'returning');
 });
 
 it('moves rarely when the demand flaps', async (t) => {

@@ -89,6 +89,25 @@ it('asks witnesses before a site is given up, and lets it stay well for a while 
   assert.equal(judge('edge-a', healthy, s, NOW + 41_000).reach, 'reachable');
 });
 
+it('ages Ready by the last renewal or sample, and starts no delay again for what is learned of a lost site', () => {
+  const stale: Evidence = { ...healthy, seenAt: NOW - 21_000, heardAt: NOW - 25_000 };
+  const fresh: SiteState = { reach: 'reachable', since: 0, reason: '' };
+  assert.equal(judge('edge-a', { ...stale, seenAt: NOW - 15_000 }, fresh, NOW).reach, 'reachable');
+  assert.equal(judge('edge-a', { ...stale, heardAt: NOW - 3_000 }, fresh, NOW).reach, 'reachable', 'a sample comes through the same gateway');
+  const suspect = judge('edge-a', { ...stale, witnesses: ['edge-b'] }, fresh, NOW);
+  assert.equal(suspect.reach, 'suspect');
+  const cut = judge('edge-a', stale, suspect, NOW + 3_000);
+  assert.deepEqual([cut.reach, cut.since], ['cut-off', NOW + 3_000]);
+  const down = judge('edge-a', stale, cut, NOW + 23_000);
+  assert.deepEqual([down.reach, down.since], ['down', NOW + 3_000]);
+  assert.equal(judge('edge-a', { ...stale, witnesses: ['edge-b'] }, down, NOW + 24_000).reach, 'cut-off');
+  const dark: Evidence = { ...healthy, isWithoutNode: true };
+  const first = judge('west-1', dark, null, NOW);
+  const waiting = judge('west-1', dark, first, NOW + 4_000);
+  assert.deepEqual([first.reach, waiting.reach], ['suspect', 'cut-off']);
+  assert.deepEqual(judge('west-1', healthy, waiting, NOW + 5_000), { reach: 'reachable', since: 0, reason: 'west-1 is ready' }, 'a zone that comes up is not one that comes back');
+});
+
 it('does not take a silent region API for dead sites', () => {
   const before: SiteState = { reach: 'reachable', since: 0, reason: '' };
   assert.equal(judge('edge-a', { ...healthy, regionAnswers: false }, before, NOW).reach, 'suspect');
