@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { createLogger } from '../../base/log.ts';
 import { createTransit } from '../../dataplane/transit/transit.ts';
 import { removeNode } from '../../edge/agent/containerd.ts';
-import { endByPidFile } from '../../edge/agent/proc.ts';
-import { hasInterface, removeInterface } from './machine.ts';
+import { endDaemon, hasInterface, removeInterface } from './machine.ts';
 import type { Paths, Settings } from './settings.ts';
 
 const GRACE_MS = 10_000;
@@ -37,8 +36,10 @@ export async function removeDroplet(d: DropletPlace): Promise<void> {
 
 export async function down(paths: Paths, s: Settings, options: { readonly purge: boolean; readonly say: (line: string) => void }): Promise<void> {
   options.say('ending the node agent and the region');
-  await endByPidFile(paths.pid('agent'), paths.config('agent'), GRACE_MS);
-  await endByPidFile(paths.pid('region'), paths.config('region'), GRACE_MS);
+  for (const daemon of ['agent', 'region'] as const) {
+    await endDaemon(paths.config(daemon), GRACE_MS);
+    rmSync(paths.pid(daemon), { force: true });
+  }
   options.say(`removing the pods and the network of ${s.node}`);
   await removeDroplet({ node: s.node, interface: s.interface, address: s.address, tunnel: null, uplink: null });
   await removeNode(paths.node, s.node);

@@ -10,10 +10,9 @@ import { Resources } from '../../api/resources.ts';
 import { loadIdentity } from '../../certs/enrol.ts';
 import { removeNode } from '../../edge/agent/containerd.ts';
 import { run } from '../../edge/agent/exec.ts';
-import { endProcess, pidsWith } from '../../edge/agent/proc.ts';
 import { decodeAgentConfig, type AgentConfig } from '../../edge/config.ts';
 import { removeDroplet } from './down.ts';
-import { hasInterface } from './machine.ts';
+import { endDaemon, hasInterface } from './machine.ts';
 
 const GRACE_MS = 10_000;
 /** What joining and running write into the folder of a node. */
@@ -29,10 +28,6 @@ function configOf(file: string): AgentConfig {
     throw new MeshError('invalid', `${file}: not JSON: ${(cause as Error).message}`, { fields: { path: file }, cause });
   }
   return decodeAgentConfig(input, file);
-}
-
-async function endDaemon(configFile: string): Promise<void> {
-  for (const pid of pidsWith(configFile)) await endProcess(pid, GRACE_MS);
 }
 
 /** By the node's own certificate; null, or why the region does not know yet. */
@@ -62,7 +57,7 @@ export async function leaveMesh(given: string, o: { readonly purge: boolean; rea
   const { node, site, droplet } = config;
   const serials = ['node', 'gateway'].filter((use) => existsSync(join(config.identity.dir, `${use}.crt`))).map((use) => loadIdentity(config.identity.dir, use).identity.serial);
   o.say('ending the node agent');
-  await endDaemon(agentFile);
+  await endDaemon(agentFile, GRACE_MS);
   o.say('telling the region');
   const untold = await tellRegion(config, config.identity.dir);
   if (untold !== null) o.say(`the region does not know yet: ${untold}`);
@@ -71,7 +66,7 @@ export async function leaveMesh(given: string, o: { readonly purge: boolean; rea
   await removeDroplet({ node, interface: droplet.interface, address: droplet.address, tunnel, uplink: droplet.front?.interface ?? null });
   await removeNode(config.dir, node);
   if (tunnel !== null && (await hasInterface(tunnel.interface))) await run('ip', ['link', 'del', tunnel.interface]);
-  await endDaemon(gatewayFile);
+  await endDaemon(gatewayFile, GRACE_MS);
   for (const name of MADE) for (const at of new Set([dir, config.identity.dir])) rmSync(join(at, name), { force: true });
   if (o.purge) for (const name of DATA) rmSync(join(config.dir, name), { recursive: true, force: true });
   const objects = untold === null ? [] : [`kubectl delete node ${node} && kubectl delete droplet ${node}`];

@@ -3,13 +3,18 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import { run } from '../../edge/agent/exec.ts';
-import { alivePid, startDetached } from '../../edge/agent/proc.ts';
+import { endProcess, pidsWith, startDetached } from '../../edge/agent/proc.ts';
 import type { Daemon, Paths, Settings } from './settings.ts';
 
 const CLI = join(import.meta.dirname, '..', 'main.ts');
 
+/** By its command line, not by its pid file: a lost file must not hide a daemon. */
 export function isRunning(paths: Paths, daemon: Daemon): boolean {
-  return alivePid(paths.pid(daemon), paths.config(daemon)) !== null;
+  return pidsWith(paths.config(daemon)).length > 0;
+}
+
+export async function endDaemon(configFile: string, graceMs: number): Promise<void> {
+  for (const pid of pidsWith(configFile)) await endProcess(pid, graceMs);
 }
 
 /** `env` gives way to node at once, so that the pid is the daemon's; compiled code is kept on disk and a small young generation halves memory. */

@@ -39,8 +39,14 @@ async function consoleOf(name: string, o: Options & { readonly follow?: boolean;
   await withClient(o.kubeconfig, async (connected) => {
     const { pod, at } = await findPod(connected, o.tenant, o.namespace, name);
     if (pod.spec.virtualMachine === undefined) throw new MeshError('invalid', `pod ${name} is no VM pod: it has containers`, { next: `kubectl logs ${name}` });
+    let isSilent = true;
+    const show = (text: string): void => {
+      isSilent &&= text === '';
+      process.stdout.write(text);
+    };
     const query = new URLSearchParams({ ...(o.follow === true ? { follow: 'true' } : {}), ...(o.lines === undefined ? {} : { tailLines: o.lines }) });
-    await askAgent(connected, at, { method: 'GET', path: `/logs/${segment(o.tenant)}/${segment(o.namespace)}/${segment(name)}?${query.toString()}`, onData: (text) => process.stdout.write(text), timeoutMs: CONSOLE_MS });
+    await askAgent(connected, at, { method: 'GET', path: `/logs/${segment(o.tenant)}/${segment(o.namespace)}/${segment(name)}?${query.toString()}`, onData: show, timeoutMs: CONSOLE_MS });
+    if (isSilent) console.error('the guest has written nothing to its console');
   });
 }
 
