@@ -14,6 +14,7 @@ import type { MoverOptions } from './mover.ts';
 import { moveApplication, removeApplication, type Surroundings } from './move.ts';
 import { plan, type Plan } from './planner.ts';
 import { checkPolicy } from './policy.ts';
+import { portRefusals, type PortRefusal } from './ports.ts';
 import { Records } from './records.ts';
 import type { Region } from './region.ts';
 import { shareNetwork } from './share-network.ts';
@@ -122,14 +123,14 @@ export class GlobalScheduler implements Service {
     const sites = this.#sites.judge(await this.#records.mirrorSites(this.#sites.heard(), this.#d.regions), now);
     const objects = await readGlobal(this.#d.client);
     const models = sites.map((s) => siteModel(s, this.#sites.states.get(s.metadata.name) as SiteState, this.telemetry));
-    const { planned, refused } = this.#admit(objects, models, now);
+    const { planned, refused, portless } = this.#admit(objects, models, now);
     const model = buildModel(planned, models, this.#o.clientRegions.map((r) => r.name), this.telemetry, now);
     const made = plan(model, placementsOf(planned), now);
     this.#snapshot = { at: now, model, plan: made, objects, states: new Map(this.#sites.states) };
-    const around: Surroundings = { model, plan: made, regions: this.#d.regions, telemetry: this.telemetry, now, mover: this.#o.mover ?? {}, log: this.#d.log, isFenced: () => !this.#leadership.isHeld(this.#clock.now()) };
+    const around: Surroundings = { model, plan: made, regions: this.#d.regions, telemetry: this.telemetry, now, mover: this.#o.mover ?? {}, refused: new Set(refused.keys()), portless, log: this.#d.log, isFenced: () => !this.#leadership.isHeld(this.#clock.now()) };
     const network = await this.#records.network(sites, objects);
     await shareNetwork(around, sites, objects, network, this.#o.clientRegions);
-    for (const [key, message] of refused) await this.#records.refuse(objects.applications.get(key), message);
+    for (const [key, r] of refused) await this.#records.refuse(objects.applications.get(key), r.message, r.phase);
     for (const [key, app] of planned.applications) await moveApplication(app, made.applications.get(key), objects.placements.get(key), around, this.#records);
     for (const [key, placement] of objects.placements) if (!objects.applications.has(key)) await removeApplication(placement, around, this.#records);
   }
@@ -152,9 +153,10 @@ export class GlobalScheduler implements Service {
     return this.#isReady;
   }
 
-  /** Applications whose policy or VPC is not there, or cannot be right, wait; what runs already is planned on. */
-  #admit(objects: GlobalObjects, models: readonly SiteModel[], now: number): { readonly planned: GlobalObjects; readonly refused: ReadonlyMap<string, string> } {
-    const refused = new Map<string, string>();
+  /** Applications whose policy, VPC or port is not there, cannot be right or is somebody else's wait; what runs already is planned on. */
+  #admit(objects: GlobalObjects, models: readonly SiteModel[], now: number): { readonly planned: GlobalObjects; readonly refused: ReadonlyMap<string, PortRefusal>; readonly portless: ReadonlySet<string> } {
+    const refused = new Map<string, PortRefusal>();
+    const ports = portRefusals(objects.applications.values());
     const applications = new Map(objects.applications);
     const regions = this.#o.clientRegions.map((r) => r.name);
     const bare = buildModel({ ...objects, applications: new Map() }, models, regions, this.telemetry, now);
@@ -167,11 +169,12 @@ export class GlobalScheduler implements Service {
         : !objects.vpcs.has(`${tenant}/${app.spec.vpc}`) ? `spec.vpc: no VPC "${app.spec.vpc}" in tenant ${tenant}`
         : issues.length > 0 ? issues.map((i) => `${i.path}: ${i.message}`).join('; ')
         : null;
-      if (why === null) continue;
-      refused.set(key, why);
+      const refusal = why === null ? ports.get(key) : ({ message: why, phase: 'Pending' } as const);
+      if (refusal === undefined) continue;
+      refused.set(key, refusal);
       if (!objects.placements.has(key) || policy === null) applications.delete(key);
     }
-    return { planned: { ...objects, applications }, refused };
+    return { planned: { ...objects, applications }, refused, portless: new Set(ports.keys()) };
   }
 
   #locationOf(kind: 'site' | 'client-region', name: string): { readonly latitude: number; readonly longitude: number } | null {

@@ -21,6 +21,10 @@ export interface Surroundings {
   readonly telemetry: Telemetry;
   readonly now: number;
   readonly mover: MoverOptions;
+  /** Application keys whose status says already why they are not planned as they ask. */
+  readonly refused: ReadonlySet<string>;
+  /** Application keys that have no right to the port they ask for: no front serves them. */
+  readonly portless: ReadonlySet<string>;
   readonly log: Logger;
   /** The lease is not ours any more: nothing may be written. */
   readonly isFenced: () => boolean;
@@ -53,7 +57,7 @@ export async function moveApplication(app: Application, planned: ApplicationPlan
   for (const e of decision.events) around.log.info('move', { application: key, site: e.site, phase: e.phase, reason: e.reason });
   await records.placement(app, placement, record(app, planned, placement, observed, decision, remembered, around));
   const message = planned.unmet.length > 0 ? planned.unmet.join('; ') : planned.sites.map((s) => `${s.instances} at ${s.site}`).join(', ');
-  await records.applicationStatus(app, { phase: planned.sites.length === 0 ? 'Pending' : planned.unmet.length > 0 ? 'Unmet' : 'Placed', message, ...(app.metadata.generation === undefined ? {} : { observedGeneration: app.metadata.generation }) });
+  if (!around.refused.has(key)) await records.applicationStatus(app, { phase: planned.sites.length === 0 ? 'Pending' : planned.unmet.length > 0 ? 'Unmet' : 'Placed', message, ...(app.metadata.generation === undefined ? {} : { observedGeneration: app.metadata.generation }) });
   await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, app, planned, observed, decision, around)));
 }
 
@@ -102,6 +106,7 @@ async function act(region: Region, app: Application, planned: ApplicationPlan, o
       if (step.kind === 'scale') await region.ensure(Resources.Deployment, deploymentObject(app, step.site, step.replicas));
       else await region.remove(Resources.Deployment, deploymentObject(app, step.site, 0));
     }
+    if (around.portless.has(keyOf(app))) return await removeFronts(region, keyOf(app));
     const instances = instancesOf(app, planned, observed, decision, around);
     // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
     if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return;
@@ -139,6 +144,10 @@ function nearestFront(clientRegion: string, around: Surroundings): string | null
   return best;
 }
 
+async function removeFronts(region: Region, key: string): Promise<void> {
+  for (const e of region.of<Endpoint>(Resources.Endpoint)) if (e.spec.type === 'front' && e.spec.application === key) await region.remove(Resources.Endpoint, e);
+}
+
 /** The application is gone: so is everything of it, in every region that answers; the Placement stays until all have answered. */
 export async function removeApplication(placement: Placement, around: Surroundings, records: Records): Promise<void> {
   const { tenant, namespace, name } = placeOf(keyOf(placement));
@@ -150,7 +159,7 @@ export async function removeApplication(placement: Placement, around: Surroundin
     }
     const isIts = (o: { readonly metadata: Deployment['metadata'] }): boolean => o.metadata.labels?.[APPLICATION_LABEL] === name && (o.metadata.tenant ?? 'system') === tenant;
     for (const d of region.of<Deployment>(Resources.Deployment)) if (isIts(d) && d.metadata.namespace === namespace) await region.remove(Resources.Deployment, d);
-    for (const e of region.of<Endpoint>(Resources.Endpoint)) if (isIts(e) && e.spec.type === 'front' && e.spec.application === keyOf(placement)) await region.remove(Resources.Endpoint, e);
+    await removeFronts(region, keyOf(placement));
   }
   if (isDone) await records.forget(placement);
 }

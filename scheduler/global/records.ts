@@ -109,12 +109,12 @@ export class Records {
     await this.#client.patch(Resources.Application, { tenant, namespace }, name, { status }, { subresource: 'status' });
   }
 
-  async refuse(app: Application | undefined, message: string): Promise<void> {
+  async refuse(app: Application | undefined, message: string, phase: 'Pending' | 'Unmet'): Promise<void> {
     if (app === undefined) return;
     const key = `${app.metadata.tenant ?? 'system'}/${app.metadata.namespace ?? 'default'}/${app.metadata.name}`;
     if (this.#refused.get(key) !== message) this.#log.warn('application refused', { application: key, reason: message });
     this.#refused.set(key, message);
-    await this.applicationStatus(app, { phase: 'Pending', message });
+    await this.applicationStatus(app, { phase, message });
   }
 
   async forget(placement: Placement): Promise<void> {

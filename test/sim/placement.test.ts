@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Client } from '../../api/client.ts';
 import type { Deployment, Node, Pod } from '../../api/kinds/core.ts';
-import type { Placement, Site } from '../../api/kinds/mesh.ts';
+import type { Application, Placement, Site } from '../../api/kinds/mesh.ts';
 import type { Droplet, Endpoint, Subnet, Vpc } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -282,6 +282,42 @@ it('believes no Site that a dead gateway left Ready, nor a zone without a Ready 
   await l.regions['west']?.patch(Resources.Node, { tenant: null, namespace: null }, 'west-1-n1', ready('True'), { subresource: 'status' });
   await l.seconds(1);
   assert.equal(reach('west-1'), 'returning');
+});
+
+it('gives a port to the older application, whatever its tenant, and says so to the other without naming what is not its own', async (t) => {
+  const l = await lab(t);
+  await l.global.create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: 'bravo' } });
+  await l.global.create<Vpc>(Resources.Vpc, { apiVersion: 'mizar.com/v1', kind: 'Vpc', metadata: { name: 'main', tenant: 'bravo' }, spec: { cidr: '10.30.0.0/16' } });
+  const add = async (tenant: string, name: string, port: number, protocol: 'TCP' | 'UDP' = 'TCP'): Promise<unknown> =>
+    l.global.create(Resources.Application, { apiVersion: 'mesh.proxima.io/v1', kind: 'Application', metadata: { name, namespace: 'default', tenant }, spec: { vpc: 'main', service: { port, protocol }, template: { spec: { containers: [{ name: 'c', image: 'web' }] } } } } as never);
+  await add('acme', 'also', 80);
+  await add('bravo', 'also', 80);
+  await add('bravo', 'udp', 80, 'UDP');
+  await add('bravo', 'shell', 22);
+  await l.seconds(4);
+  const status = async (tenant: string, name: string): Promise<string> => {
+    const a = await l.global.get<Application>(Resources.Application, { tenant, namespace: 'default' }, name);
+    return `${a.status?.phase ?? ''} ${a.status?.message ?? ''}`;
+  };
+  assert.match(await status('acme', 'web'), /^Placed/);
+  assert.match(await status('acme', 'also'), /^Unmet .*80\/TCP is held at every front by application default\/web/);
+  const other = await status('bravo', 'also');
+  assert.match(other, /^Unmet .*80\/TCP .* an application of another tenant/);
+  assert.ok(!other.includes('web') && !other.includes('acme'));
+  assert.match(await status('bravo', 'udp'), /^Placed/);
+  assert.match(await status('bravo', 'shell'), /^Pending .*22\/TCP is reserved for SSH/);
+  const fronts = async (): Promise<string[]> => (await l.regions['east']?.list<Endpoint>(Resources.Endpoint, { tenant: 'all' }))?.items.flatMap((e) => (e.spec.type === 'front' ? [`${e.spec.application} ${e.spec.port}/${e.spec.protocol}`] : [])).sort() ?? [];
+  assert.deepEqual(await fronts(), ['acme/default/web 80/TCP', 'bravo/default/udp 80/UDP']);
+  await l.global.patch(Resources.Application, { tenant: 'bravo', namespace: 'default' }, 'udp', { spec: { service: { port: 80, protocol: 'TCP' } } });
+  await l.seconds(2);
+  assert.match(await status('bravo', 'udp'), /^Unmet/);
+  assert.deepEqual(await fronts(), ['acme/default/web 80/TCP'], 'what runs without a right to its port has no front');
+  const { resourceVersion } = (await l.global.get<Application>(Resources.Application, { tenant: 'bravo', namespace: 'default' }, 'udp')).metadata;
+  await l.seconds(2);
+  assert.equal((await l.global.get<Application>(Resources.Application, { tenant: 'bravo', namespace: 'default' }, 'udp')).metadata.resourceVersion, resourceVersion, 'its status is written once');
+  await l.global.delete(Resources.Application, { tenant: 'acme', namespace: 'default' }, 'web');
+  await l.seconds(4);
+  assert.match(await status('acme', 'also'), /^Placed/);
 });
 
 it('moves rarely when the demand flaps', async (t) => {
