@@ -14,8 +14,19 @@ import { verifyCsr } from './x509.ts';
 
 /** Spends tokens. The real one is over JoinToken objects (`token-store.ts`). */
 export interface TokenPort {
-  /** Throws unauthenticated (unknown, used) or expired. Of two concurrent calls exactly one resolves. */
-  consume(secretHash: string, by: { readonly site: string; readonly node: string; readonly address: string }): Promise<{ readonly site: string; readonly role: 'edge' | 'node' }>;
+  /** Throws unauthenticated (unknown, used) or expired. Of two concurrent calls exactly one resolves. What `admit` throws leaves the token as it is. */
+  consume(secretHash: string, by: TokenUser, admit: (granted: Granted) => void): Promise<Granted>;
+}
+
+export interface TokenUser {
+  readonly site: string;
+  readonly node: string;
+  readonly address: string;
+}
+
+export interface Granted {
+  readonly site: string;
+  readonly role: 'edge' | 'node';
 }
 
 export interface EnrolmentOptions {
@@ -74,8 +85,10 @@ export class Enrolment {
     const request = decodeEnrolRequest(input);
     // Everything that can be refused is, before the token is spent.
     const keys = request.csrs.map(({ use, csr }) => ({ use, publicKey: verifyCsr(csr) }));
-    const granted = await this.#o.tokens.consume(hashSecret(request.secret), { site: request.site, node: request.node, address });
-    if (granted.role === 'node' && keys.some((k) => k.use === 'gateway')) throw new MeshError('forbidden', `the token lets a node join site ${granted.site}, not a gateway`, { next: 'proxima site create makes a token for the first node' });
+    const admit = (granted: Granted): void => {
+      if (granted.role === 'node' && keys.some((k) => k.use === 'gateway')) throw new MeshError('forbidden', `the token lets a node join site ${granted.site}, not a gateway`, { next: 'proxima site create makes a token for the first node' });
+    };
+    const granted = await this.#o.tokens.consume(hashSecret(request.secret), { site: request.site, node: request.node, address }, admit);
     const certificates = keys.map(({ use, publicKey }) => {
       const uri = use === 'gateway' ? spiffe.gateway(granted.site) : spiffe.node(granted.site, request.node);
       const dns = use === 'gateway' ? [`gateway.${granted.site}.site.proxima`, 'gateway.site.proxima'] : [`${request.node}.${granted.site}.node.proxima`];

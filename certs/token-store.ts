@@ -3,7 +3,7 @@ import type { Client } from '../api/client.ts';
 import { isMeshError, MeshError } from '../api/errors.ts';
 import type { JoinToken } from '../api/kinds/mesh.ts';
 import { Resources } from '../api/resources.ts';
-import type { TokenPort } from './enrolment.ts';
+import type { Granted, TokenPort, TokenUser } from './enrolment.ts';
 import { tokenName } from './token.ts';
 
 const CLUSTER = { tenant: null, namespace: null } as const;
@@ -20,11 +20,13 @@ export class ApiTokenPort implements TokenPort {
     this.#now = options.now;
   }
 
-  async consume(secretHash: string, by: { readonly site: string; readonly node: string; readonly address: string }): Promise<{ readonly site: string; readonly role: 'edge' | 'node' }> {
+  async consume(secretHash: string, by: TokenUser, admit: (granted: Granted) => void): Promise<Granted> {
     const token = await this.#find(secretHash);
     if (token.spec.site !== by.site) throw new MeshError('unauthenticated', `token is for site ${token.spec.site}, not ${by.site}`, AGAIN);
     if (token.status?.usedAt !== undefined) throw used(token);
     if (Date.parse(token.spec.expiresAt) < this.#now()) throw new MeshError('expired', `token expired at ${token.spec.expiresAt}`, AGAIN);
+    const granted = { site: token.spec.site, role: token.spec.role };
+    admit(granted);
     const status = { usedAt: new Date(this.#now()).toISOString(), usedBy: `${by.node} (${by.address})` };
     try {
       await this.#client.updateStatus<JoinToken>(Resources.JoinToken, { ...token, status });
@@ -33,7 +35,7 @@ export class ApiTokenPort implements TokenPort {
       const current = await this.#find(secretHash);
       throw current.status?.usedAt === undefined ? error : used(current);
     }
-    return { site: token.spec.site, role: token.spec.role };
+    return granted;
   }
 
   async #find(secretHash: string): Promise<JoinToken> {

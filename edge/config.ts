@@ -8,6 +8,9 @@ const strict = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' });
 const Ids = Type.Record(Type.String({ pattern: '^[0-9]{1,5}$' }), Type.String(), { default: {} });
 
+/** The relay's private key, in the identity's folder. */
+export const RELAY_KEY = 'relay.key';
+
 export const ProbeTargetSchema = Type.Object(
   {
     /** Name of the site or client region. */
@@ -36,6 +39,8 @@ export const AgentSchema = Type.Object(
     goal: Type.Union([Type.Object({ server: Type.String(), serverName: Type.Optional(Type.String()) }, strict), Type.Null()], { default: null }),
     /** mqtts://host:port of the broker for telemetry; null = none is sent. */
     mqtt: Type.Union([Type.Object({ server: Type.String({ pattern: '^mqtts?://' }), serverName: Type.Optional(Type.String()) }, strict), Type.Null()], { default: null }),
+    /** host:port where the node's certificate is renewed; null = the address in `endpoints.json`, which joining wrote, and none without that file. */
+    enrol: Type.Union([Type.String({ minLength: 1 }), Type.Null()], { default: null }),
     /** The node's place on the substrate. */
     droplet: Type.Object(
       {

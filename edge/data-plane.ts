@@ -21,7 +21,7 @@ import { createTransit, type Transit as TransitDaemon } from '../dataplane/trans
 import type { TunnelPeer } from '../gateway/tunnel/tunnel.ts';
 import { ensureTunnel } from '../gateway/tunnel/wireguard.ts';
 import type { EndpointAttachment, FrontCount } from './agent/transit.ts';
-import type { AgentConfig } from './config.ts';
+import { RELAY_KEY, type AgentConfig } from './config.ts';
 import { GoalFile } from './goal-file.ts';
 
 interface PeersMap extends KubeObject {
@@ -40,7 +40,6 @@ const LOOK_MS = 2000;
 /** Peers, routes and addresses as well, which takes several programs to read. */
 const WHOLE_MS = 30_000;
 const TUNNEL = 'tunnel';
-export const RELAY_KEY = 'relay.key';
 export const GOAL_FILE = 'goal.json';
 
 export class DataPlane implements Service {

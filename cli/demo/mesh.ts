@@ -16,6 +16,8 @@ import type { ClientFacts, LabFacts, NodeFacts, RegionFacts, SiteFacts } from '.
 import type { Processes } from './processes.ts';
 
 export const PORTS = { api: 6443, goal: 50_051, mux: 7443, enrol: 7444, mqtt: 8883, global: 6443, rest: 8080, wireguard: 51_820, probe: 7 } as const;
+/** Of every node, so that the planner has something to weigh. */
+const CAPACITY = { cpuMilli: 1_000, memoryMiB: 1_024, pods: 20 };
 const cliMain = join(import.meta.dirname, '..', 'main.ts');
 
 export interface MeshOptions {
@@ -120,19 +122,24 @@ export class Mesh {
     }));
   }
 
-  /** What an agent's configuration has beside what joining writes: the relay, the probes, the size of the node. */
+  relayOf(site: SiteFacts): { readonly address: string; readonly interface: string } {
+    return { address: `100.64.${site.index}.1`, interface: `pxwg-${site.gateway.name}` };
+  }
+
+  images(): object {
+    return { containers: this.#o.images.containers.map((c) => c.tar), vmDir: this.#o.images.vmDir };
+  }
+
+  /** What a cloud node's configuration has beside its addresses, as joining would write it. */
   agentExtras(site: SiteFacts, node: NodeFacts, identityDir: string): object {
     const isGateway = node.name === site.gateway.name;
     const others = this.facts.sites.filter((s) => s.name !== site.name);
-    const relay = {
-      address: `100.64.${site.index}.1`, interface: `pxwg-${node.name}`, publicKey: isGateway ? ensureTunnelKey(join(identityDir, 'relay.key')) : '',
-      ...(site.kind === 'zone' ? { endpoint: `${node.uplink ?? ''}:${PORTS.wireguard}` } : {}),
-    };
+    const relay = { ...this.relayOf(site), publicKey: isGateway ? ensureTunnelKey(join(identityDir, 'relay.key')) : '', endpoint: `${node.uplink ?? ''}:${PORTS.wireguard}` };
     return {
       droplet: { interface: 'eth2', address: node.lan, ...(isGateway ? { relay, front: { interface: 'eth1', address: node.uplink } } : {}) },
-      capacity: { cpuMilli: 1_000, memoryMiB: 1_024, pods: 20 },
+      capacity: CAPACITY,
       probes: isGateway ? [...others.map((s) => ({ to: s.name, kind: 'site', address: s.gateway.uplink, port: PORTS.probe })), ...this.facts.clients.map((c: ClientFacts) => ({ to: c.region, kind: 'client-region', address: c.address, port: PORTS.probe }))] : [],
-      images: { containers: this.#o.images.containers.map((c) => c.tar), vmDir: this.#o.images.vmDir },
+      images: this.images(),
     };
   }
 
@@ -145,7 +152,7 @@ export class Mesh {
     this.start(`agent-${node.name}`, node.netns, 'agent', this.write(join(dir, 'agent.json'), {
       node: node.name, site: site.name, region: site.region, dir, identity: { dir, use: 'node' },
       api: { server: `https://${control.lan}:${PORTS.api}`, serverName: name }, goal: { server: `${control.lan}:${PORTS.goal}`, serverName: name },
-      mqtt: { server: `mqtts://${control.lan}:${PORTS.mqtt}` }, listen: { address: '0.0.0.0', port: 10_250 }, ...this.agentExtras(site, node, dir),
+      mqtt: { server: `mqtts://${control.lan}:${PORTS.mqtt}` }, enrol: `${control.lan}:${PORTS.enrol}`, listen: { address: '0.0.0.0', port: 10_250 }, ...this.agentExtras(site, node, dir),
     }));
   }
 
@@ -168,17 +175,18 @@ export class Mesh {
     const started = performance.now();
     const isGateway = node.name === site.gateway.name;
     const dir = this.path(node.name);
-    const extra = isGateway ? ['--front', `eth1=${node.uplink ?? ''}`] : ['--gateway-lan', site.gateway.lan];
-    await this.cli(node.netns, ['join', token, '--dir', dir, '--node', node.name, '--lan', `eth2=${node.lan}`, ...extra]);
-    const patch = (file: string, more: object): string => {
-      const path = join(dir, file);
-      return this.write(path, { ...(JSON.parse(readFileSync(path, 'utf8')) as object), ...more });
-    };
-    if (isGateway) {
-      const gateway = JSON.parse(readFileSync(join(dir, 'gateway.json'), 'utf8')) as { readonly services: object };
-      this.start(`edge-gateway-${site.name}`, node.netns, 'gateway', patch('gateway.json', { entry: { address: node.lan, port: 8443 }, services: { ...gateway.services, enrol: { address: node.lan, port: PORTS.enrol } } }));
-    }
-    this.start(`agent-${node.name}`, node.netns, 'agent', patch('agent.json', this.agentExtras(site, node, dir)));
+    const { facts } = this;
+    const probes = [
+      ...facts.sites.filter((s) => s.name !== site.name).flatMap((s) => ['--probe', `${s.name}=${s.gateway.uplink ?? ''}:${PORTS.probe}`]),
+      ...facts.clients.flatMap((c) => ['--probe-clients', `${c.region}=${c.address}:${PORTS.probe}`]),
+    ];
+    const relay = this.relayOf(site);
+    const extra = isGateway ? ['--front', `eth1=${node.uplink ?? ''}`, '--relay', `${relay.interface}=${relay.address}`, ...probes] : ['--gateway-lan', site.gateway.lan];
+    await this.cli(node.netns, ['join', token, '--dir', dir, '--node', node.name, '--lan', `eth2=${node.lan}`, '--images', JSON.stringify(this.images()), ...extra]);
+    if (isGateway) this.start(`edge-gateway-${site.name}`, node.netns, 'gateway', join(dir, 'gateway.json'));
+    // Joining takes the whole machine's size, which the nodes of a lab share.
+    const agentFile = join(dir, 'agent.json');
+    this.start(`agent-${node.name}`, node.netns, 'agent', this.write(agentFile, { ...(JSON.parse(readFileSync(agentFile, 'utf8')) as object), capacity: CAPACITY }));
     this.joins.push({ site: site.name, node: node.name, seconds: (performance.now() - started) / 1000 });
   }
 

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { MeshError } from '../../api/errors.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
-import { connect } from '../connect.ts';
+import { connect, integer } from '../connect.ts';
 import { formatOf, next, print } from '../output.ts';
 
 const CLUSTER = { tenant: null, namespace: null } as const;
@@ -12,7 +12,7 @@ const CLUSTER = { tenant: null, namespace: null } as const;
 interface CreateOptions {
   readonly kubeconfig?: string;
   readonly region: string;
-  readonly gateway: string;
+  readonly gateway?: string;
   readonly kind: string;
   readonly front?: string;
   readonly location?: string;
@@ -31,14 +31,32 @@ function siteOf(name: string, o: CreateOptions): Site {
   };
 }
 
+interface TokenWishes {
+  readonly gateway: string;
+  readonly role: 'edge' | 'node';
+  readonly lifetimeMs: number;
+}
+
+/** null = a zone of the region, whose nodes need no token. */
+function tokenWishes(o: CreateOptions): TokenWishes | null {
+  if (o.role !== 'edge' && o.role !== 'node') throw new MeshError('invalid', `--role: expected edge or node, got "${o.role}"`, { fields: { path: '--role' } });
+  const lifetimeMs = integer('--lifetime', o.lifetime, 1, 525_600) * 60_000;
+  if (o.kind === 'zone') return null;
+  if (o.gateway === undefined) throw new MeshError('invalid', '--gateway: an edge site needs HOST:PORT where its nodes enrol', { fields: { path: '--gateway' }, next: 'name the region\'s cloud gateway: --gateway HOST:7444' });
+  if (!/^[^\s:]+:\d{1,5}$/.test(o.gateway)) throw new MeshError('invalid', `--gateway: expected HOST:PORT, got "${o.gateway}"`, { fields: { path: '--gateway' } });
+  return { gateway: o.gateway, role: o.role, lifetimeMs };
+}
+
 /** Makes the site where it is not there yet; a further token for a site that is there is how its next node joins. */
 async function create(name: string, o: CreateOptions): Promise<void> {
   const format = formatOf(o.output);
+  const wanted = siteOf(name, o);
+  const wishes = tokenWishes(o);
   const { client, access } = await connect(o.kubeconfig);
   try {
     const { items } = await client.list<Site>(Resources.Site);
-    if (!items.some((s) => s.metadata.name === name)) await client.create<Site>(Resources.Site, siteOf(name, o));
-    if (o.kind === 'zone') {
+    if (!items.some((s) => s.metadata.name === name)) await client.create<Site>(Resources.Site, wanted);
+    if (wishes === null) {
       print(format, { site: name }, ['site', 'kind', 'region'], [[name, o.kind, o.region]]);
       return;
     }
@@ -48,8 +66,7 @@ async function create(name: string, o: CreateOptions): Promise<void> {
     const { parseChain, pinOf } = await import('../../certs/authority.ts');
     const root = parseChain(ca).at(-1);
     if (root === undefined) throw new MeshError('invalid', 'the kubeconfig\'s certificate authority is empty');
-    const role = o.role === 'node' ? 'node' : 'edge';
-    const { token, object } = createToken({ gateway: o.gateway, site: name, caPin: pinOf(root), role, lifetimeMs: Number(o.lifetime) * 60_000 });
+    const { token, object } = createToken({ site: name, caPin: pinOf(root), ...wishes });
     await client.create(Resources.JoinToken, object);
     if (format === 'table') console.log(token);
     else print(format, { site: name, token, expiresAt: object.spec.expiresAt }, [], []);
@@ -89,6 +106,9 @@ interface JoinCliOptions {
   readonly lan?: string;
   readonly front?: string;
   readonly gatewayLan?: string;
+  readonly relay?: string;
+  readonly probe: readonly string[];
+  readonly probeClients: readonly string[];
   readonly images?: string;
   readonly preflight: boolean;
 }
@@ -100,19 +120,47 @@ function at(option: string, value: string | undefined): { readonly interface: st
   return { interface: m[1] ?? '', address: m[2] ?? '' };
 }
 
+/** ADDRESS, or INTERFACE=ADDRESS. */
+function relayOf(value: string | undefined): { readonly address: string; readonly interface?: string } | undefined {
+  if (value === undefined) return undefined;
+  return value.includes('=') ? at('--relay', value) : { address: value };
+}
+
+function probesOf(option: string, kind: 'site' | 'client-region', values: readonly string[]): readonly { readonly to: string; readonly kind: 'site' | 'client-region'; readonly address: string; readonly port: number; readonly protocol: 'tcp' }[] {
+  return values.map((value) => {
+    const [, to = '', address = '', port = ''] = /^([^=]+)=([^\s:]+):(\d+)$/.exec(value) ?? [];
+    if (to === '') throw new MeshError('invalid', `${option}: expected NAME=HOST:PORT, got "${value}"`, { fields: { path: option } });
+    return { to, kind, address, port: integer(option, port, 1, 65_535), protocol: 'tcp' };
+  });
+}
+
+function imagesOf(value: string | undefined): { readonly containers: string[]; readonly vmDir: string } | undefined {
+  if (value === undefined) return undefined;
+  const expected = 'expected JSON such as {"containers": ["/images/web.tar"], "vmDir": "/images/vm"}';
+  try {
+    const images = JSON.parse(value) as { containers?: string[]; vmDir?: string } | null;
+    if (images !== null && typeof images === 'object') return images as { containers: string[]; vmDir: string };
+  } catch (cause) {
+    throw new MeshError('invalid', `--images: ${expected}: ${(cause as Error).message}`, { fields: { path: '--images' }, cause });
+  }
+  throw new MeshError('invalid', `--images: ${expected}, got ${value}`, { fields: { path: '--images' } });
+}
+
 async function joinSite(token: string, o: JoinCliOptions): Promise<void> {
+  const [lan, front, relay, images] = [at('--lan', o.lan), at('--front', o.front), relayOf(o.relay), imagesOf(o.images)];
+  const probes = [...probesOf('--probe', 'site', o.probe), ...probesOf('--probe-clients', 'client-region', o.probeClients)];
   const { join } = await import('../../edge/bootstrap/join.ts');
-  const lan = at('--lan', o.lan);
-  const front = at('--front', o.front);
   const joined = await join({
-    token, dir: o.dir, node: o.node, skipPreflight: !o.preflight, onProgress: (line) => console.error(`  ${line}`),
+    token, dir: o.dir, node: o.node, probes, skipPreflight: !o.preflight, onProgress: (line) => console.error(`  ${line}`),
     ...(o.dataDir === undefined ? {} : { dataDir: o.dataDir }), ...(lan === undefined ? {} : { lan }), ...(front === undefined ? {} : { front }), ...(o.gatewayLan === undefined ? {} : { gatewayLan: o.gatewayLan }),
-    ...(o.images === undefined ? {} : { images: JSON.parse(o.images) as { containers: string[]; vmDir: string } }),
+    ...(relay === undefined ? {} : { relay }), ...(images === undefined ? {} : { images }),
   });
   for (const w of joined.warnings) console.error(`  warning: ${w.check}: ${w.detail}; ${w.fix}`);
   console.log(`${o.node} joined site ${joined.site} of region ${joined.region}`);
   for (const command of joined.next) console.log(`next: sudo ./${command}`);
 }
+
+const repeated = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 export function register(program: Command): void {
   const site = program.command('site').description('edge sites of a region: create (prints a one-use token), ls, rm');
@@ -120,7 +168,7 @@ export function register(program: Command): void {
     .command('create <name>')
     .description('make a site and a token with which its next node joins')
     .requiredOption('--region <name>', 'the region that it is attached to')
-    .requiredOption('--gateway <host:port>', 'where the region\'s cloud gateway enrols')
+    .option('--gateway <host:port>', 'where the region\'s cloud gateway enrols; for a zone not needed')
     .option('--kind <kind>', 'edge, or zone for a zone of the region itself (no token)', 'edge')
     .option('--front <address>', 'the site\'s address for clients')
     .option('--location <lat,lon>', 'where it is')
@@ -140,6 +188,9 @@ export function register(program: Command): void {
     .option('--lan <interface=address>', 'this node on the site\'s own network')
     .option('--front <interface=address>', 'where clients reach the site, on its first node')
     .option('--gateway-lan <address>', 'for a further node: the site\'s gateway')
+    .option('--relay <address>', 'on the first node: its end of the tunnels to other sites, such as 100.64.3.1; INTERFACE=ADDRESS names the device too')
+    .option('--probe <name=host:port>', 'another site to measure the distance to; may be repeated', repeated, [])
+    .option('--probe-clients <name=host:port>', 'a client region to measure the distance to; may be repeated', repeated, [])
     .option('--images <json>', 'container archives to import and the folder of VM images')
     .option('--no-preflight', 'do not check the machine first')
     .action(joinSite);

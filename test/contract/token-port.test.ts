@@ -17,7 +17,7 @@ it('lets exactly one of many racing users through, and tells the others when and
   const hash = hashSecret(decodeToken(made.token).secret);
   assert.not.ok(JSON.stringify(made.object).includes(decodeToken(made.token).secret), 'the secret is not stored');
   const port = new ApiTokenPort(client, { now: Date.now });
-  const results = await Promise.allSettled(Array.from({ length: 16 }, () => port.consume(hash, by)));
+  const results = await Promise.allSettled(Array.from({ length: 16 }, () => port.consume(hash, by, () => undefined)));
   const won = results.filter((r) => r.status === 'fulfilled');
   assert.is(won.length, 1);
   for (const r of results) if (r.status === 'rejected') assert.match((r.reason as Error).message, /token was already used at 20.* by n1 \(192\.0\.2\.1\)/);
@@ -28,11 +28,15 @@ it('refuses an unknown, an expired and another site’s token', async () => {
   const made = createToken({ gateway: 'h:1', site: 's1', caPin: 'a'.repeat(64), role: 'node', lifetimeMs: 1_000 });
   await client.create(Resources.JoinToken, made.object);
   const hash = hashSecret(decodeToken(made.token).secret);
-  const refusal = async (at: number, h: string, who: typeof by): Promise<string> => new ApiTokenPort(client, { now: () => at }).consume(h, who).then(() => 'taken', (e: Error) => e.message);
+  const refusal = async (at: number, h: string, who: typeof by, admit = (): void => undefined): Promise<string> => new ApiTokenPort(client, { now: () => at }).consume(h, who, admit).then(() => 'taken', (e: Error) => e.message);
   assert.match(await refusal(Date.now(), 'f'.repeat(64), by), /not known/);
   assert.match(await refusal(Date.now() + 5_000, hash, by), /expired at/);
   assert.match(await refusal(Date.now(), hash, { ...by, site: 's2' }), /for site s1, not s2/);
-  assert.is(await refusal(Date.now(), hash, by), 'taken');
+  const nobody = (): void => {
+    throw new Error('not admitted');
+  };
+  assert.match(await refusal(Date.now(), hash, by, nobody), /not admitted/);
+  assert.is(await refusal(Date.now(), hash, by), 'taken', 'a refusal spends nothing');
 });
 
 it('keeps every revocation when two operators revoke at once', async () => {

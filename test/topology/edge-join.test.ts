@@ -8,6 +8,7 @@ import { pinOf } from '../../certs/authority.ts';
 import { createToken } from '../../certs/token.ts';
 import { doctor } from '../../edge/bootstrap/doctor.ts';
 import { join, type JoinOptions } from '../../edge/bootstrap/join.ts';
+import { ensureTunnelKey } from '../../gateway/tunnel/wireguard.ts';
 import { decodeAgentConfig } from '../../edge/config.ts';
 import { gatewayPair } from '../kit/gateway-pair.ts';
 import { suite } from '../kit/suite.ts';
@@ -40,6 +41,27 @@ it('joins with a token once: keys, certificates, configuration; and says why not
   assert.not.ok(existsSync(path(base, 'b', 'agent.json')));
   const again = await refusal(join(options('a')));
   assert.is(again.kind, 'already-exists');
+});
+
+it('writes all that a site needs: relay and its key, probes, entry, and where the next node enrols', async (t) => {
+  const pair = await gatewayPair(t);
+  const dir = mkdtempSync(path(tmpdir(), 'px-j-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const token = await pair.token('s1');
+  const options: JoinOptions = { token, dir, node: 'a-node-with-a-long-name', lan, skipPreflight: true, relay: { address: '100.64.3.1' }, probes: [{ to: 's2', kind: 'site', address: '172.20.4.2', port: 9, protocol: 'tcp' }] };
+  // What the daemons would refuse is refused before the token is spent.
+  assert.match((await refusal(join({ ...options, relay: { address: '10.0.0.1' } }))).message, /relay: expected an address of 100\.64/);
+  assert.is((await refusal(join({ ...options, dataDir: `/${'x'.repeat(80)}` }))).kind, 'invalid');
+  assert.is((await refusal(join({ ...options, gatewayLan: '192.168.50.1' }))).kind, 'invalid');
+  const { files } = await join(options);
+  const agent = decodeAgentConfig(JSON.parse(readFileSync(files.agent, 'utf8')), files.agent);
+  assert.is(agent.droplet.relay?.address, '100.64.3.1');
+  assert.match(agent.droplet.relay?.interface ?? '', /^pxwg-[0-9a-f]{10}$/);
+  assert.is(agent.droplet.relay?.publicKey, ensureTunnelKey(path(dir, 'relay.key')));
+  assert.equal(agent.probes.map((p) => p.to), ['s2']);
+  const gateway = JSON.parse(readFileSync(files.gateway ?? '', 'utf8')) as { services: Record<string, unknown>; entry: unknown };
+  assert.equal(gateway.services['enrol'], { address: '127.0.0.1', port: 7444 });
+  assert.equal([gateway.entry, agent.enrol], [{ address: '127.0.0.1', port: 8443 }, '127.0.0.1:7444']);
 });
 
 it('refuses a damaged token, an expired one, a foreign authority and a port that is blocked, each by name', async (t) => {

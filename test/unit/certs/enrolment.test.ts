@@ -23,6 +23,7 @@ interface World {
   readonly pin: string;
   readonly revoked: Set<string>;
   now: number;
+  role: 'edge' | 'node';
 }
 
 /** A real HTTPS server over the real Enrolment; tokens in memory. */
@@ -34,17 +35,19 @@ async function world(t: CaseContext): Promise<World> {
   const key = generateKey();
   const leaf = issueLeaf(region, { publicKey: key.publicKey, uri: spiffe.cloudGateway('r1') });
   const spent = new Set<string>();
-  const w: World = { dir, address: '', pin: pinOf(root.certificate), revoked: new Set(), now: Date.now() };
+  const w: World = { dir, address: '', pin: pinOf(root.certificate), revoked: new Set(), now: Date.now(), role: 'edge' };
   const enrolment = new Enrolment({
     authority: region,
     endpoints: () => ({ region: 'r1', gateways: ['127.0.0.1:1'], enrol: '127.0.0.1:2' }),
     isRevoked: (s) => w.revoked.has(s),
     now: () => w.now,
     tokens: {
-      consume: async (hash, by) => {
+      consume: async (hash, by, admit) => {
         if (spent.has(hash)) throw new MeshError('unauthenticated', 'token was already used at noon');
+        const granted = { site: by.site, role: w.role };
+        admit(granted);
         spent.add(hash);
-        return { site: by.site, role: 'edge' };
+        return granted;
       },
     },
   });
@@ -119,6 +122,15 @@ it('renews at two thirds, and a certificate that expired long ago, but not a rev
   assert.ok(third.identity.notAfter > w.now);
   w.revoked.add(third.identity.serial);
   assert.match(await refusal(renewIfDue({ dir, use: 'gateway', gateway: w.address, now: w.now, force: true })), /is revoked/);
+});
+
+it('does not spend a further node’s token on a gateway, so that the right command works with it', async (t) => {
+  const w = await world(t);
+  w.role = 'node';
+  const { token } = createToken({ gateway: w.address, site: 's1', caPin: w.pin, role: 'node', lifetimeMs: 60_000 });
+  assert.match(await refusal(enrol(token, { dir: join(w.dir, 'a'), node: 'n2', uses: ['gateway', 'node'] })), /lets a node join site s1, not a gateway/);
+  const done = await enrol(token, { dir: join(w.dir, 'a'), node: 'n2', uses: ['node'] });
+  assert.is(done.identities[0]?.node, 'n2');
 });
 
 it('says which port to open when nothing answers', async () => {
