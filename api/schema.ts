@@ -134,6 +134,18 @@ export function join(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`;
 }
 
+const defaults = new WeakMap<Schema, readonly (readonly [name: string, value: Json])[]>();
+
+/** The properties of a schema that have a default: few have, and every write asks. */
+function defaultsOf(s: Schema): readonly (readonly [name: string, value: Json])[] {
+  let known = defaults.get(s);
+  if (known === undefined) {
+    known = Object.entries(s.properties ?? {}).flatMap(([name, child]) => (child.default === undefined ? [] : [[name, child.default] as const]));
+    defaults.set(s, known);
+  }
+  return known;
+}
+
 /** Fills in `default` values of the schema, in place, inside maps that are there. */
 export function applyDefaults(schema: Schema, value: Json, resolve: Resolve): void {
   const s = schema.$ref === undefined ? schema : resolve(schema.$ref);
@@ -142,9 +154,13 @@ export function applyDefaults(schema: Schema, value: Json, resolve: Resolve): vo
     if (s.items !== undefined) for (const v of value) applyDefaults(s.items, v, resolve);
     return;
   }
-  for (const [name, child] of Object.entries(s.properties ?? {})) {
-    if (value[name] === undefined && child.default !== undefined) value[name] = structuredClone(child.default);
-    if (value[name] !== undefined) applyDefaults(child, value[name], resolve);
+  const { properties } = s;
+  if (properties === undefined) return;
+  for (const [name, given] of defaultsOf(s)) if (value[name] === undefined) value[name] = structuredClone(given);
+  for (const name of Object.keys(value)) {
+    const child = properties[name];
+    const inner = value[name];
+    if (child !== undefined && inner !== null && typeof inner === 'object') applyDefaults(child, inner, resolve);
   }
 }
 

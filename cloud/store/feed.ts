@@ -6,11 +6,18 @@ const RING = 4_096;
 /** A quiet watcher learns at most this often that the store moved on without it. */
 const PROGRESS_MS = 1_000;
 
+interface Waiting {
+  readonly prefix: string;
+  readonly wake: () => void;
+  /** Wakes it although nothing concerned it. */
+  later: NodeJS.Timeout | undefined;
+}
+
 export class Feed {
   readonly #ring: (StoreBatch | undefined)[] = Array.from({ length: RING });
   /** Acknowledged out of order: kept until the ones before are. */
   readonly #early = new Map<number, StoreBatch>();
-  readonly #wake = new Set<() => void>();
+  readonly #waiting = new Set<Waiting>();
   readonly #read: (revision: number) => StoreBatch;
   #revision: number;
   #closed = false;
@@ -30,19 +37,21 @@ export class Feed {
       this.#early.delete(next.revision);
       this.#ring[next.revision % RING] = next;
       this.#revision = next.revision;
+      this.#tell(next.events);
     }
-    this.#wakeAll();
+  }
+
+  /** Wakes those whom it concerns. A region has dozens of watchers and each write concerns one or two; the others hear of it once a second. */
+  #tell(events: StoreBatch['events']): void {
+    for (const w of this.#waiting) {
+      if (events.some((e) => e.key.startsWith(w.prefix))) w.wake();
+      else w.later ??= setTimeout(w.wake, PROGRESS_MS).unref();
+    }
   }
 
   close(): void {
     this.#closed = true;
-    this.#wakeAll();
-  }
-
-  #wakeAll(): void {
-    const waiting = [...this.#wake];
-    this.#wake.clear();
-    for (const wake of waiting) wake();
+    for (const w of this.#waiting) w.wake();
   }
 
   async *watch(prefix: string, after: number, signal: AbortSignal): AsyncGenerator<StoreBatch> {
@@ -56,7 +65,7 @@ export class Feed {
           told = Date.now();
           skipped = false;
         }
-        await this.#next(position, signal, skipped ? PROGRESS_MS - (Date.now() - told) : null);
+        await this.#next(prefix, position, signal, skipped ? PROGRESS_MS - (Date.now() - told) : null);
         continue;
       }
       position += 1;
@@ -72,19 +81,18 @@ export class Feed {
     if (this.#closed && !signal.aborted) throw new MeshError('unavailable', 'the store was closed');
   }
 
-  #next(position: number, signal: AbortSignal, afterMs: number | null): Promise<void> {
+  #next(prefix: string, position: number, signal: AbortSignal, afterMs: number | null): Promise<void> {
     return new Promise((resolve) => {
-      if (this.#revision > position || this.#closed) return resolve();
-      const done = (): void => {
-        this.#wake.delete(done);
-        signal.removeEventListener('abort', done);
-        clearTimeout(timer);
+      if (this.#revision > position || this.#closed || signal.aborted) return resolve();
+      const wake = (): void => {
+        this.#waiting.delete(waiting);
+        signal.removeEventListener('abort', wake);
+        clearTimeout(waiting.later);
         resolve();
       };
-      const timer = afterMs === null ? undefined : setTimeout(done, Math.max(1, afterMs));
-      timer?.unref();
-      this.#wake.add(done);
-      signal.addEventListener('abort', done, { once: true });
+      const waiting: Waiting = { prefix, wake, later: afterMs === null ? undefined : setTimeout(wake, Math.max(1, afterMs)).unref() };
+      this.#waiting.add(waiting);
+      signal.addEventListener('abort', wake, { once: true });
     });
   }
 }
