@@ -44,6 +44,7 @@ export async function down(paths: Paths, s: Settings, options: { readonly purge:
   await removeDroplet({ node: s.node, interface: s.interface, address: s.address, tunnel: null, uplink: null });
   await removeNode(paths.node, s.node);
   await removeInterface(paths, s);
+  rmSync(join(paths.node, 'goal.json'), { force: true }); // it says what is in the kernel, which is empty now
   if (!options.purge) return;
   options.say(`removing the data in ${paths.dir}`);
   for (const name of MADE) rmSync(join(paths.dir, name), { recursive: true, force: true });

@@ -16,8 +16,10 @@ import { endDaemon, hasInterface } from './machine.ts';
 
 const GRACE_MS = 10_000;
 /** What joining and running write into the folder of a node. */
-const MADE = ['agent.json', 'gateway.json', 'endpoints.json', 'trust.pem', 'relay.key', 'relay-peers.json', ...['node', 'gateway'].flatMap((use) => [`${use}.key`, `${use}.crt`, `${use}.key.next`, `${use}.crt.next`])];
-const DATA = ['c', 'v', 'pods', 'logs', 'cni.sock', 'queue', 'code-cache'];
+const MADE = ['agent.json', 'gateway.json', 'endpoints.json', 'trust.pem', 'relay.key', 'relay-peers.json', 'goal.json', ...['node', 'gateway'].flatMap((use) => [`${use}.key`, `${use}.crt`, `${use}.key.next`, `${use}.crt.next`])];
+/** Desired state: another mesh that is joined later must not find it. */
+const DESIRED = ['pods', 'v'];
+const DATA = ['c', 'logs', 'cni.sock', 'queue', 'code-cache'];
 
 function configOf(file: string): AgentConfig {
   if (!existsSync(file)) throw new MeshError('missing-file', `${file}: no such file, so this machine is no node of that folder`, { fields: { path: file }, next: 'proxima leave --dir DIR, as given to join' });
@@ -67,7 +69,8 @@ export async function leaveMesh(given: string, o: { readonly purge: boolean; rea
   await removeNode(config.dir, node);
   if (tunnel !== null && (await hasInterface(tunnel.interface))) await run('ip', ['link', 'del', tunnel.interface]);
   await endDaemon(gatewayFile, GRACE_MS);
-  for (const name of MADE) for (const at of new Set([dir, config.identity.dir])) rmSync(join(at, name), { force: true });
+  for (const name of MADE) for (const at of new Set([dir, config.identity.dir, config.dir])) rmSync(join(at, name), { force: true });
+  for (const name of DESIRED) rmSync(join(config.dir, name), { recursive: true, force: true });
   if (o.purge) for (const name of DATA) rmSync(join(config.dir, name), { recursive: true, force: true });
   const objects = untold === null ? [] : [`kubectl delete node ${node} && kubectl delete droplet ${node}`];
   return { node, site, next: [...objects, ...serials.map((s) => `proxima certs revoke ${s} --kubeconfig REGION`)] };

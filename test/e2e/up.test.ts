@@ -1,5 +1,5 @@
 /** One machine as a region, as its owner uses it: up, stock kubectl, pods that answer each other, down, and nothing left. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { execa } from 'execa';
@@ -98,6 +98,17 @@ else {
     const inside = podPids(node).map((p) => `/proc/${p}/ns/net`)[0] ?? '';
     const answers = await Promise.all(addresses.map(async (a) => (await execa('nsenter', [`--net=${inside}`, '--', process.execPath, '-e', ASK, `http://${a}/`])).stdout));
     assert.equal(answers.map((a) => (JSON.parse(a) as { pod: string }).pod), pods.map((p) => p.metadata.name));
+
+    // Leaving is for nodes that joined: without the record of up, this one looks like one.
+    assert.match((await cli(['leave', '--dir', dir])).stderr, /made by up/);
+    renameSync(join(dir, 'up.json'), join(dir, 'logs', 'up.json'));
+    const left = await cli(['leave', '--dir', dir]);
+    assert.is(left.exitCode, 0, left.stderr);
+    assert.match(left.stdout, /left site local[\s\S]*next: proxima certs revoke [0-9A-F]+/);
+    assert.equal(JSON.parse(await kubectl('get', 'nodes', '-o', 'json')).items, []);
+    assert.equal(podPids(node), []);
+    assert.not.ok(existsSync(join(dir, 'identity', 'node.key')));
+    renameSync(join(dir, 'logs', 'up.json'), join(dir, 'up.json'));
 
     const down = await cli(['down', '--dir', dir, '--purge']);
     assert.is(down.exitCode, 0, down.stderr);
