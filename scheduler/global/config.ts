@@ -39,8 +39,8 @@ export const GlobalSchema = Type.Object(
     intervalMs: Type.Integer({ minimum: 100, default: 1_000 }),
     /** Half of an observation's weight is gone after so many ms. */
     halfLifeMs: Type.Integer({ minimum: 500, default: 10_000 }),
-    /** ms between 5, 50 and 100 %; from weight 0 until stopped; without Ready until a start is undone. */
-    mover: Type.Object({ stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }) }, { ...strict, default: {} }),
+    /** ms between 5, 50 and 100 %; from weight 0 until stopped; without Ready until a start is undone; without Ready until a site with traffic begins at 5 % again. */
+    mover: Type.Object({ stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }), unreadyMs: Type.Integer({ minimum: 0, default: 5_000 }) }, { ...strict, default: {} }),
     /** ms of silence until suspect; without a renewed Site.status.lastSeen and without a sample until `Ready` is not believed; until down without a witness; of being well until a site counts again. */
     failure: Type.Object({ suspectAfterMs: Type.Integer({ minimum: 100, default: 3_000 }), staleAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), downAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), returnAfterMs: Type.Integer({ minimum: 0, default: 10_000 }) }, { ...strict, default: {} }),
     /** After a start: ms that regions have to answer before anything is planned without them. */

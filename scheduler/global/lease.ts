@@ -47,11 +47,17 @@ export class Leadership {
     }
   }
 
-  /** So that the next one need not wait. */
+  /** So that the next one need not wait. A lease that is somebody else's by now is left alone. */
   async release(): Promise<void> {
     if (this.#heldUntil === 0) return;
     this.#heldUntil = 0;
-    await this.#client.patch(Resources.Lease, PLACE, 'global-scheduler', { spec: { renewTime: new Date(0).toISOString() } });
+    try {
+      const lease = await this.#client.get<Lease>(Resources.Lease, PLACE, 'global-scheduler');
+      if (lease.spec.holderIdentity !== this.#identity || (lease.spec.leaseTransitions ?? 0) !== this.#token) return;
+      await this.#client.update(Resources.Lease, { ...lease, spec: { ...lease.spec, renewTime: new Date(0).toISOString() } });
+    } catch (error) {
+      if (!isMeshError(error, 'conflict') && !isMeshError(error, 'not-found')) throw error; // taken or removed meanwhile: not ours to release
+    }
   }
 
   #spec(now: number, transitions: number): Lease['spec'] {

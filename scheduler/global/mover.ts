@@ -12,6 +12,8 @@ export interface Traffic {
   readonly factor: 0 | 5 | 50 | 100;
   /** When state or factor changed last. */
   readonly since: number;
+  /** Since when it has traffic and no instance is Ready; one failed probe is not the end of an instance. */
+  readonly unreadySince?: number;
 }
 
 export interface ObservedSite {
@@ -40,6 +42,8 @@ export interface MoverOptions {
   readonly drainMs?: number;
   /** Without Ready for so long, a start is undone. @default 120000 */
   readonly startTimeoutMs?: number;
+  /** A site with traffic may be without a Ready instance for so long before its ramp begins anew. @default 5000 */
+  readonly unreadyMs?: number;
 }
 
 export type MoveStep =
@@ -59,46 +63,65 @@ export const isUsable = (reach: Reach): boolean => reach === 'reachable' || reac
 
 const NEXT: Readonly<Record<Traffic['factor'], Traffic['factor']>> = { 0: 5, 5: 50, 50: 100, 100: 100 };
 
+interface Draft {
+  readonly steps: MoveStep[];
+  readonly events: MoveDecision['events'][number][];
+  readonly undone: MoveDecision['undone'][number][];
+  readonly traffic: Record<string, Traffic>;
+  readonly begin: (o: ObservedSite, phase: string, t: Omit<Traffic, 'since'>, reason: string) => void;
+}
+
 export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveDecision {
-  const { stepMs = 2_000, drainMs = 8_000, startTimeoutMs = 120_000 } = options;
   const { now, traffic } = input;
+  const { drainMs = 8_000 } = options;
   const wanted = new Map(input.wanted.map((w) => [w.site, w]));
-  const steps: MoveStep[] = [];
-  const events: MoveDecision['events'][number][] = [];
-  const undone: MoveDecision['undone'][number][] = [];
   const next: Record<string, Traffic> = {};
-  const othersServe = (site: string): boolean => input.observed.some((o) => o.site !== site && o.ready > 0 && isUsable(o.reach) && traffic[o.site]?.factor === 100);
-  const begin = (o: ObservedSite, phase: string, t: Omit<Traffic, 'since'>, reason: string): void => {
+  const events: Draft['events'] = [];
+  const begin: Draft['begin'] = (o, phase, t, reason) => {
     next[o.site] = { ...t, since: now };
     events.push({ site: o.site, phase, reason });
   };
+  const draft: Draft = { steps: [], events, undone: [], traffic: next, begin };
   const isSettled = hasReplacement(input, wanted);
   for (const o of input.observed) {
     const t = traffic[o.site];
     const w = wanted.get(o.site);
     if (t !== undefined) next[o.site] = t;
     if (w !== undefined) {
-      if (o.canAct && o.replicas !== w.instances) steps.push({ kind: 'scale', site: o.site, region: o.region, replicas: w.instances, reason: w.reason });
-      if (t === undefined) begin(o, 'starting', { state: 'starting', factor: 0 }, w.reason);
-      else if (t.state === 'draining') begin(o, 'serving', { state: 'serving', factor: o.ready > 0 ? 100 : 0 }, `wanted again: ${w.reason}`);
-      else if (o.ready === 0 && t.factor > 0 && isUsable(o.reach)) begin(o, 'starting', { state: 'starting', factor: 0 }, 'no instance is Ready any more');
-      else if (o.ready > 0 && t.factor < 100 && (t.factor === 0 || now - t.since >= stepMs)) {
-        const factor = othersServe(o.site) ? NEXT[t.factor] : 100;
-        begin(o, factor === 100 ? 'serving' : `traffic ${factor} %`, { state: factor === 100 ? 'serving' : 'starting', factor }, w.reason);
-      } else if (o.ready === 0 && t.state === 'starting' && isUsable(o.reach) && !w.isHeld && now - t.since >= startTimeoutMs && othersServe(o.site)) {
-        undone.push({ site: o.site, reason: `a move to ${o.site} was undone: no instance became Ready in ${Math.round(startTimeoutMs / 1000)} s` });
-      }
-      continue;
-    }
-    if (o.replicas === null) {
+      if (o.canAct && o.replicas !== w.instances) draft.steps.push({ kind: 'scale', site: o.site, region: o.region, replicas: w.instances, reason: w.reason });
+      ramp(o, w, t, input, options, draft);
+    } else if (o.replicas === null) {
       if (o.canAct) delete next[o.site];
-      continue;
-    }
-    if (t?.state === 'draining') {
-      if (o.canAct && (now - t.since >= drainMs || o.ready === 0)) steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
+    } else if (t?.state === 'draining') {
+      if (o.canAct && (now - t.since >= drainMs || o.ready === 0)) draft.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
     } else if (isSettled) begin(o, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
   }
-  return { steps, traffic: next, undone, events };
+  return { steps: draft.steps, traffic: next, undone: draft.undone, events };
+}
+
+/** A wanted site's share of traffic: up step by step while it is Ready, back to nothing when it is not for long, given up when it never is. */
+function ramp(o: ObservedSite, w: PlannedSite, t: Traffic | undefined, input: MoveInput, options: MoverOptions, draft: Draft): void {
+  const { stepMs = 2_000, startTimeoutMs = 120_000, unreadyMs = 5_000 } = options;
+  const { now } = input;
+  const { begin } = draft;
+  if (t === undefined) return begin(o, 'starting', { state: 'starting', factor: 0 }, w.reason);
+  if (t.state === 'draining') return begin(o, 'serving', { state: 'serving', factor: o.ready > 0 ? 100 : 0 }, `wanted again: ${w.reason}`);
+  if (o.ready === 0 && t.factor > 0 && isUsable(o.reach)) {
+    const unreadySince = t.unreadySince ?? now;
+    if (now - unreadySince >= unreadyMs) return begin(o, 'starting', { state: 'starting', factor: 0 }, 'no instance is Ready any more');
+    draft.traffic[o.site] = { ...t, unreadySince };
+    return;
+  }
+  const othersServe = input.observed.some((x) => x.site !== o.site && x.ready > 0 && isUsable(x.reach) && input.traffic[x.site]?.factor === 100);
+  if (o.ready > 0 && t.factor < 100 && (t.factor === 0 || now - t.since >= stepMs)) {
+    const factor = othersServe ? NEXT[t.factor] : 100;
+    return begin(o, factor === 100 ? 'serving' : `traffic ${factor} %`, { state: factor === 100 ? 'serving' : 'starting', factor }, w.reason);
+  }
+  if (o.ready === 0 && t.state === 'starting' && isUsable(o.reach) && !w.isHeld && now - t.since >= startTimeoutMs && othersServe) {
+    const reason = `a move to ${o.site} was undone: no instance became Ready in ${Math.round(startTimeoutMs / 1000)} s`;
+    draft.undone.push({ site: o.site, reason });
+    draft.events.push({ site: o.site, phase: 'undone', reason });
+  } else if (t.unreadySince !== undefined) draft.traffic[o.site] = { state: t.state, factor: t.factor, since: t.since };
 }
 
 /** Old places are left only when the new ones have taken all of their traffic, and never below the minimum. */

@@ -26,6 +26,8 @@ class Lab {
   readonly clock: Clock = { now: () => this.now, sleep: async () => undefined };
   readonly demand: Record<string, number> = {};
   readonly dead = new Set<string>();
+  /** Sites where no pod becomes Ready. */
+  readonly broken = new Set<string>();
   /** Fewest Ready instances with weight that the front of a reachable site saw. */
   leastServing = Number.POSITIVE_INFINITY;
   global!: Client;
@@ -88,7 +90,7 @@ class Lab {
         const place = { tenant: 'acme', namespace: 'default' };
         if (this.dead.has(labels['mesh.proxima.io/site'] ?? '')) continue;
         if (d === undefined) await client.delete(Resources.Pod, place, p.metadata.name, { gracePeriodSeconds: 0 });
-        else if (p.status?.podIP === undefined) await client.patch(Resources.Pod, place, p.metadata.name, { status: { phase: 'Running', podIP: `10.20.9.${++this.#pods}`, conditions: [{ type: 'Ready', status: 'True' }] } }, { subresource: 'status' });
+        else if (p.status?.podIP === undefined && !this.broken.has(labels['mesh.proxima.io/site'] ?? '')) await client.patch(Resources.Pod, place, p.metadata.name, { status: { phase: 'Running', podIP: `10.20.9.${++this.#pods}`, conditions: [{ type: 'Ready', status: 'True' }] } }, { subresource: 'status' });
       }
       for (const d of deployments) {
         const mine = pods.filter((p) => p.metadata.labels?.['mesh.proxima.io/site'] === d.metadata.labels?.['mesh.proxima.io/site']);
@@ -318,6 +320,17 @@ it('gives a port to the older application, whatever its tenant, and says so to t
   await l.global.delete(Resources.Application, { tenant: 'acme', namespace: 'default' }, 'web');
   await l.seconds(4);
   assert.match(await status('acme', 'also'), /^Placed/);
+});
+
+it('writes a start that it gave up into the history of the Placement, once, with the reason', async (t) => {
+  const l = await lab(t);
+  l.broken.add('edge-a');
+  l.demand['west'] = 0;
+  l.demand['a'] = 40;
+  await l.seconds(150);
+  const moves = (await l.placement()).status?.moves?.filter((m) => m.phase === 'undone') ?? [];
+  assert.deepEqual(moves.map((m) => [m.to, m.reason]), [['edge-a', 'a move to edge-a was undone: no instance became Ready in 120 s']]);
+  assert.equal((await l.instances())['edge-a'], undefined, 'it is stopped');
 });
 
 it('moves rarely when the demand flaps', async (t) => {
