@@ -8,7 +8,7 @@ import { Resources } from '../../api/resources.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { writeDurably } from '../../certs/files.ts';
-import type { Names } from './telemetry.ts';
+import type { Names } from './traffic.ts';
 
 type Table = Readonly<Record<string, string>>;
 interface NamesMap extends KubeObject {

@@ -10,7 +10,7 @@ import { addressFrom } from '../../../edge/agent/addresses.ts';
 import { capacityOf } from '../../../edge/agent/capacity.ts';
 import { bytesOf, milliCpu } from '../../../edge/agent/model.ts';
 import { Records } from '../../../edge/agent/records.ts';
-import { trafficSince } from '../../../edge/agent/telemetry.ts';
+import { TrafficReports, trafficSince } from '../../../edge/agent/traffic.ts';
 import { decodeAgentConfig } from '../../../edge/config.ts';
 import { cpio, ociImage, tar } from '../../../edge/images/archive.ts';
 import { suite } from '../../kit/suite.ts';
@@ -34,6 +34,21 @@ it('opens a new epoch when the counters went back, and counts from zero', () => 
   const after = trafficSince(first.next, [count(3)], names, 's', 2000);
   assert.is.not(after.sample?.epoch, first.sample?.epoch);
   assert.is(after.sample?.rows[0]?.connections, 3);
+});
+
+it('sends an unacknowledged sample again as it was, across a restart too, and what grew meanwhile in the next', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'px-tr-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const open = (): TrafficReports => new TrafficReports(join(dir, 'telemetry.json'), { epoch: 'e', now: 0 });
+  const before = open();
+  const sent = before.next([count(5, 100)], names, 's', 1000);
+  assert.is(sent?.rows[0]?.connections, 5);
+  assert.equal(before.next([count(9, 180)], names, 's', 2000), sent);
+  const after = open();
+  assert.equal(after.next([count(9, 180)], names, 's', 3000), sent);
+  after.acknowledged();
+  const rest = open().next([count(11, 200)], names, 's', 4000);
+  assert.equal([rest?.epoch, rest?.sequence, rest?.rows[0]?.connections, rest?.rows[0]?.bytesIn], ['e', 2, 6, 100]);
 });
 
 it('takes a pod address from endpoint, VPC and subnet, and none before all three are there', () => {
