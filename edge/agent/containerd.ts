@@ -4,7 +4,6 @@
  * containerd meet in it. containerd is not stopped with the agent; a later agent adopts it.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import type { Service } from '../../base/lifecycle.ts';
@@ -206,18 +205,7 @@ export class Containerd implements Service {
     }
     writeFileSync(this.#nsFile(), '');
     const inside = `mkdir -p /run/containerd /var/lib/cni; mount --bind ${this.#base}/run /run/containerd; mount --bind ${this.#base}/varlibcni /var/lib/cni; mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; mount --make-rshared /; mount --make-rprivate /run/containerd`;
-    const unshare = ['unshare', `--mount=${this.#nsFile()}`, '--propagation', 'private', 'sh', '-c', inside];
-    // A mount namespace can only be pinned in one with a smaller number. Kernels that hand out numbers in blocks per CPU (Linux 6.18) may give the
-    // new one a smaller number than ours when ours is young itself, as in a container: another CPU's block has a larger one.
-    const attempts = [[], ...cpus().map((_, cpu) => ['taskset', '-c', String(cpu)])];
-    for (const [i, prefix] of attempts.entries()) {
-      const [command = '', ...args] = [...prefix, ...unshare];
-      try {
-        return void (await run(command, args));
-      } catch (error) {
-        if (i === attempts.length - 1 || !/Invalid argument/.test((error as Error).message)) throw error;
-      }
-    }
+    await run('unshare', [`--mount=${this.#nsFile()}`, ...(isRootMounted(mounts) ? ['--propagation', 'private', 'sh', '-c', inside] : ['--propagation', 'unchanged', 'sh', '-c', chrootedNamespace(inside)])]);
   }
 
   /** One look: starts containerd again if it ended. */
@@ -228,6 +216,16 @@ export class Containerd implements Service {
     await this.#launch(signal);
     return 500;
   }
+}
+
+const isRootMounted = (mountinfo: string): boolean => mountinfo.split('\n').some((l) => l.split(' ')[4] === '/');
+
+/**
+ * In a chroot "/" is no mount point, so it has no propagation to set, container runtimes refuse it, and who enters the namespace later would
+ * stand in the real root. Entering one's own namespace leads to its real root; our tree is mounted over that, and from there all is as usual.
+ */
+function chrootedNamespace(inside: string): string {
+  return `nsenter --mount=/proc/self/ns/mnt -- mount --rbind /proc/$$/root / && exec nsenter --mount=/proc/self/ns/mnt -- sh -c 'mount --make-rprivate /; ${inside}'`;
 }
 
 /** Ends everything that runs under a node's folder and undoes its mounts and cgroups; its files stay. For leaving a node and for tests. */
