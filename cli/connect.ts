@@ -13,7 +13,9 @@ export async function connect(kubeconfig: string | undefined): Promise<Connected
   if (path === undefined || path === '') throw new MeshError('invalid', 'expected --kubeconfig FILE of the region (or KUBECONFIG)', { fields: { path: '--kubeconfig' }, next: 'sudo ./proxima up makes a region and prints its kubeconfig' });
   const { loadKubeconfig } = await import('../api/kubeconfig.ts');
   const { createHttpClient } = await import('../api/http-client.ts');
-  const access = await loadKubeconfig(path);
+  const access = await loadKubeconfig(path).catch((error: unknown) => {
+    throw isMeshError(error, 'missing-file') ? new MeshError('missing-file', error.message, { fields: error.fields, cause: error, next: 'name the region\'s kubeconfig: --kubeconfig FILE (sudo ./proxima up prints its own)' }) : error;
+  });
   return { client: createHttpClient(access, { timeoutMs: 10_000 }), access };
 }
 
@@ -22,6 +24,9 @@ export async function withClient<T>(kubeconfig: string | undefined, use: (connec
   const connected = await connect(kubeconfig);
   try {
     return await use(connected);
+  } catch (error) {
+    if (!isMeshError(error, 'unavailable') || error.next !== null) throw error;
+    throw new MeshError('unavailable', error.message, { fields: error.fields, cause: error, next: `check that the region answers: kubectl --kubeconfig ${kubeconfig ?? 'FILE'} get --raw /readyz` });
   } finally {
     await connected.client.close();
   }
