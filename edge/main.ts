@@ -1,6 +1,7 @@
 /** The node agent's process: configuration to running parts. The only file of the edge that names concrete classes of other folders. */
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import type { Client } from '../api/client.ts';
 import { MeshError } from '../api/errors.ts';
 import { createHttpClient, type HttpClient } from '../api/http-client.ts';
 import { systemClock } from '../base/clock.ts';
@@ -14,10 +15,12 @@ import { AgentEndpoint } from './agent/logs.ts';
 import { FollowedNames } from './agent/names.ts';
 import type { PodNetwork } from './agent/network.ts';
 import { machineCapacity, NodeRegistration } from './agent/node.ts';
+import { Renewal } from './agent/renewal.ts';
 import { Telemetry } from './agent/telemetry.ts';
 import { TransitNetwork, type FrontCount, type TransitPort } from './agent/transit.ts';
 import { decodeAgentConfig, type AgentConfig } from './config.ts';
 import { DataPlane } from './data-plane.ts';
+import { renewedClient } from './renewed-client.ts';
 
 /** The data plane of this node, as the agent uses it. */
 export interface AgentTransit extends TransitPort, Service {
@@ -47,14 +50,23 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
   const config = decodeAgentConfig(input, source);
   const log = createLogger({ name: 'agent', level: config.logLevel }).child({ node: config.node });
   const identity = loadIdentity(config.identity.dir, config.identity.use);
-  const { server, serverName } = config.api;
-  const client = createHttpClient({ server, ca: identity.trustPem, credential: { kind: 'certificate', cert: identity.chainPem, key: identity.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: `proxima-agent/${config.node}` });
+  const api = renewedClient(clientOf(config, identity), systemClock);
+  const { client } = api;
   const transit = parts.transit === undefined ? dataPlaneOf(config, client, log) : (parts.transit?.(config, identity, log) ?? null);
   const node = await nodeAgent(config, client, transit, log);
-  const endpoint = new AgentEndpoint({ listen: config.listen, tls: { key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem }, logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
+  const endpoint = new AgentEndpoint({ listen: config.listen, tls: tlsOf(identity), logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
   const registration = registrationOf(config, client, node, endpoint, log);
   node.onRuntime = () => registration.changed();
-  const group = new ServiceGroup('agent', [...(transit === null ? [] : [transit]), endpoint, node, registration, ...telemetryOf(config, client, identity, transit, log)]);
+  const telemetry = telemetryOf(config, client, identity, transit, log);
+  const renewal = new Renewal({
+    ...config.identity, enrol: config.enrol, clock: systemClock, log,
+    onRenewed: (fresh) => {
+      endpoint.renew(tlsOf(fresh));
+      telemetry?.renew(tlsOf(fresh));
+      api.replace(clientOf(config, fresh));
+    },
+  });
+  const group = new ServiceGroup('agent', [...(transit === null ? [] : [transit]), endpoint, node, registration, ...(telemetry === null ? [] : [telemetry]), renewal]);
   await group.start(new AbortController().signal);
   log.info('agent started', { site: config.site, containerRuntime: node.runtimeName, endpointPort: endpoint.port, dataPlane: transit !== null });
   return {
@@ -62,17 +74,24 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
     port: endpoint.port,
     stop: async () => {
       await group.stop();
-      await client.close();
+      await api.close();
     },
   };
 }
 
+const tlsOf = (identity: LoadedIdentity): { readonly key: string; readonly cert: string; readonly ca: string } => ({ key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem });
+
+function clientOf(config: AgentConfig, identity: LoadedIdentity): HttpClient {
+  const { server, serverName } = config.api;
+  return createHttpClient({ server, ca: identity.trustPem, credential: { kind: 'certificate', cert: identity.chainPem, key: identity.keyPem }, ...(serverName === undefined ? {} : { serverName }) }, { userAgent: `proxima-agent/${config.node}` });
+}
+
 /** null where the configuration names no goal state: pods in a VPC cannot be attached then, and say so. */
-function dataPlaneOf(config: AgentConfig, client: HttpClient, log: Logger): AgentTransit | null {
+function dataPlaneOf(config: AgentConfig, client: Client, log: Logger): AgentTransit | null {
   return config.goal === null ? null : new DataPlane(config, client, log);
 }
 
-function nodeAgent(config: AgentConfig, client: HttpClient, transit: AgentTransit | null, log: Logger): Promise<NodeAgent> {
+function nodeAgent(config: AgentConfig, client: Client, transit: AgentTransit | null, log: Logger): Promise<NodeAgent> {
   let self: NodeAgent | null = null;
   const network: PodNetwork = transit === null ? noDataPlane : new TransitNetwork(transit, (uid) => self?.records.get(uid)?.address ?? null);
   return composeAgent({
@@ -87,7 +106,7 @@ const noDataPlane: PodNetwork = {
   detach: () => Promise.resolve(),
 };
 
-function registrationOf(config: AgentConfig, client: HttpClient, node: NodeAgent, endpoint: AgentEndpoint, log: Logger): NodeRegistration {
+function registrationOf(config: AgentConfig, client: Client, node: NodeAgent, endpoint: AgentEndpoint, log: Logger): NodeRegistration {
   const { interface: name, address, relay, front } = config.droplet;
   const found = (networkInterfaces()[name] ?? []).find((i) => i.address === address);
   const mac = config.droplet.mac ?? found?.mac;
@@ -103,19 +122,32 @@ function registrationOf(config: AgentConfig, client: HttpClient, node: NodeAgent
   });
 }
 
-function telemetryOf(config: AgentConfig, client: HttpClient, identity: LoadedIdentity, transit: AgentTransit | null, log: Logger): readonly Service[] {
-  if (config.mqtt === null) return [];
+type TelemetryService = Service & Pick<Telemetry, 'renew'>;
+
+function telemetryOf(config: AgentConfig, client: Client, identity: LoadedIdentity, transit: AgentTransit | null, log: Logger): TelemetryService | null {
+  if (config.mqtt === null) return null;
   const { server, serverName } = config.mqtt;
   const names = new FollowedNames(config.dir, client, config.names, log);
   // One node per site, its front, speaks for the site.
   const speaks = config.droplet.front !== undefined;
   const telemetry = new Telemetry({
     site: config.site, node: config.node, dir: config.dir,
-    broker: { url: server, key: identity.keyPem, cert: identity.chainPem, ca: identity.trustPem, ...(serverName === undefined ? {} : { serverName }) },
+    broker: { url: server, ...tlsOf(identity), ...(serverName === undefined ? {} : { serverName }) },
     counters: transit !== null && speaks ? () => transit.frontCounts() : null,
     names, latency: new LatencyProbes(config.probes), probePeriodMs: config.probePeriodMs,
     capacity: speaks ? siteCapacity(client, config.site, systemClock) : null,
     clock: systemClock, log,
   });
-  return [names, telemetry];
+  return {
+    name: telemetry.name,
+    start: async (signal) => {
+      await names.start(signal);
+      await telemetry.start(signal);
+    },
+    stop: async () => {
+      await telemetry.stop();
+      await names.stop();
+    },
+    renew: (tls) => telemetry.renew(tls),
+  };
 }

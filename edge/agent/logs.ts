@@ -57,6 +57,11 @@ export class AgentEndpoint implements Service {
     this.#server = server;
   }
 
+  /** For new connections. */
+  renew(tls: EndpointOptions['tls']): void {
+    this.#server?.setSecureContext({ ...tls, minVersion: 'TLSv1.3' });
+  }
+
   async stop(): Promise<void> {
     this.#abort.abort(new Error('agent stops'));
     const server = this.#server;
