@@ -28,6 +28,8 @@ export interface SiteState {
   readonly isUnproven?: boolean;
 }
 
+export const STALE_MS = 20_000;
+
 export interface FailureOptions {
   /** Silence until a site is suspect. @default 3000 */
   readonly suspectAfterMs?: number;
@@ -40,7 +42,7 @@ export interface FailureOptions {
 }
 
 export function judge(site: string, e: Evidence, before: SiteState | null, now: number, o: FailureOptions = {}): SiteState {
-  const { suspectAfterMs = 3_000, staleAfterMs = 20_000, downAfterMs = 20_000, returnAfterMs = 10_000 } = o;
+  const { suspectAfterMs = 3_000, staleAfterMs = STALE_MS, downAfterMs = 20_000, returnAfterMs = 10_000 } = o;
   const isLost = (reach: Reach | undefined): boolean => reach === 'cut-off' || reach === 'down';
   // a policy's delay runs from the loss: what is learned of a lost site later does not start it again
   const to = (reach: Reach, reason: string): SiteState => (before !== null && (before.reach === reach || (isLost(before.reach) && isLost(reach))) ? { ...before, reach, reason } : { reach, since: now, reason });

@@ -52,9 +52,11 @@ export class Region {
     }
   }
 
-  nodesOf(site: string): { readonly known: number; readonly ready: number } {
+  /** silent: the region has not heard them for long. */
+  nodesOf(site: string): { readonly known: number; readonly ready: number; readonly silent: number } {
     const its = this.#nodes.filter((n) => n.metadata.labels?.[SITE_LABEL] === site);
-    return { known: its.length, ready: its.filter((n) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True')).length };
+    const count = (status: string): number => its.filter((n) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === status)).length;
+    return { known: its.length, ready: count('True'), silent: count('Unknown') };
   }
 
   of<T extends KubeObject>(resource: ResourceId): T[] {

@@ -4,7 +4,7 @@
  */
 import type { Site } from '../../api/kinds/mesh.ts';
 import type { Logger } from '../../base/log.ts';
-import { type Evidence, type FailureOptions, judge, type SiteState } from './failure.ts';
+import { type Evidence, type FailureOptions, judge, type SiteState, STALE_MS } from './failure.ts';
 import type { Region } from './region.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -23,6 +23,10 @@ export class Sites {
   readonly #options: FailureOptions;
   readonly #log: Logger;
   readonly #seen = new Map<string, Seen>();
+  /** Zones that had a Ready node since this process began: only they can lose one. */
+  readonly #alive = new Set<string>();
+  /** When a zone had a Ready node last, or was looked at first. */
+  readonly #readyAt = new Map<string, number>();
   #all: readonly Site[] = [];
 
   constructor(regions: readonly Region[], telemetry: Telemetry, log: Logger, options: FailureOptions = {}) {
@@ -60,7 +64,9 @@ export class Sites {
   #judgeOne(site: Site, now: number): void {
     const { name } = site.metadata;
     const before = this.states.get(name) ?? null;
-    const state = judge(name, this.#evidence(site, now), before, now, this.#options);
+    const evidence = this.#evidence(site, now);
+    const isComingUp = evidence.isWithoutNode === true && !this.#alive.has(name) && before?.reach === 'reachable';
+    const state = judge(name, evidence, isComingUp ? null : before, now, this.#options);
     if (before?.reach !== state.reach) this.#log.info('site state', { site: name, from: before?.reach ?? null, to: state.reach, reason: state.reason });
     this.states.set(name, state);
   }
@@ -69,17 +75,24 @@ export class Sites {
     const { name } = site.metadata;
     const region = this.#regions.find((r) => r.name === site.spec.region);
     const isZone = site.spec.kind === 'zone';
-    const nodes = region?.nodesOf(name) ?? { known: 0, ready: 0 };
     return {
       regionAnswers: region === undefined || !region.hasAnswered ? false : region.answers,
       phase: site.status?.phase ?? (isZone ? 'Ready' : null),
       gatewayConnected: isZone ? null : (site.status?.gateway?.connected ?? null),
       seenAt: isZone ? null : this.#seenAt(site, region?.answers === true, now),
-      // a zone without a single Node object was never set up with one: nothing died there
-      isWithoutNode: isZone && nodes.known > 0 && nodes.ready === 0,
+      isWithoutNode: isZone && region !== undefined && this.#isWithoutNode(name, region, now),
       heardAt: this.#telemetry.heardFrom(name),
       witnesses: this.#telemetry.witnesses(name, now - WITNESS_MS),
     };
+  }
+
+  /** Without a single Node object a zone was never set up: nothing died there. An agent that starts, or whose runtime hangs, is not Ready for a while. */
+  #isWithoutNode(name: string, region: Region, now: number): boolean {
+    const { known, ready, silent } = region.nodesOf(name);
+    if (ready > 0) this.#alive.add(name);
+    const readyAt = ready > 0 || known === 0 ? now : (this.#readyAt.get(name) ?? now);
+    this.#readyAt.set(name, readyAt);
+    return known > 0 && (silent === known || now - readyAt > (this.#options.staleAfterMs ?? STALE_MS));
   }
 
   /** When `lastSeen` changed, by our clock: the gateway's own may be wrong. While its API does not answer nothing can change, and nothing ages. */
@@ -97,6 +110,8 @@ export class Sites {
   #forget(name: string): void {
     this.states.delete(name);
     this.#seen.delete(name);
+    this.#alive.delete(name);
+    this.#readyAt.delete(name);
     this.#log.info('site is gone', { site: name });
   }
 }
