@@ -18,8 +18,8 @@ const GRACE_MS = 10_000;
 /** What joining and running write into the folder of a node. */
 const MADE = ['agent.json', 'gateway.json', 'endpoints.json', 'trust.pem', 'relay.key', 'relay-peers.json', 'goal.json', ...['node', 'gateway'].flatMap((use) => [`${use}.key`, `${use}.crt`, `${use}.key.next`, `${use}.crt.next`])];
 /** Desired state: another mesh that is joined later must not find it. */
-const DESIRED = ['pods', 'v'];
-const DATA = ['c', 'logs', 'cni.sock', 'queue', 'code-cache'];
+const DESIRED = ['pods', 'v', 'names.json', 'gateway/gateway-goal.json'];
+const DATA = ['c', 'logs', 'cni.sock', 'gateway', 'telemetry.json', 'code-cache'];
 
 function configOf(file: string): AgentConfig {
   if (!existsSync(file)) throw new MeshError('missing-file', `${file}: no such file, so this machine is no node of that folder`, { fields: { path: file }, next: 'proxima leave --dir DIR, as given to join' });
