@@ -73,7 +73,7 @@ function kernelChecks(o: DoctorOptions): readonly Check[] {
     { check: 'veth', kind: unsupported, fix: 'modprobe veth', look: () => inNetns('ip link add pxd0 type veth peer name pxd1').then(() => yes('a pair can be made')) },
     { check: 'tun', kind: unsupported, optional: true, fix: 'modprobe tun (VM pods need it)', look: () => inNetns('ip tuntap add pxd0 mode tap vnet_hdr').then(() => yes('a tap can be made')) },
     { check: 'WireGuard', kind: unsupported, fix: install('wireguard-go wireguard-tools'), look: wireguard },
-    { check: 'overlayfs', kind: unsupported, fix: 'modprobe overlay', look: () => run('unshare', ['--mount', 'sh', '-ec', 'mount -t tmpfs t /mnt; cd /mnt; mkdir l u w m; mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m']).then(() => yes('can be mounted')) },
+    { check: 'overlayfs', kind: unsupported, fix: 'modprobe overlay', look: () => run('unshare', ['--mount', '--propagation', 'unchanged', 'sh', '-ec', 'mount --make-rprivate / 2>/dev/null || true; mount -t tmpfs t /mnt; cd /mnt; mkdir l u w m; mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m; cd /; umount /mnt/m /mnt']).then(() => yes('can be mounted')) },
     { check: 'cgroups', kind: unsupported, fix: 'mount the cgroup file system with the controllers cpu, memory and pids', look: cgroups },
   ];
 }
