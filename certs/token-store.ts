@@ -1,6 +1,7 @@
 /** TokenPort over JoinToken objects: spending is one conditional write of the status, so the API decides a race, not we. */
 import type { Client } from '../api/client.ts';
 import { isMeshError, MeshError } from '../api/errors.ts';
+import type { Node } from '../api/kinds/core.ts';
 import type { JoinToken } from '../api/kinds/mesh.ts';
 import { Resources } from '../api/resources.ts';
 import type { Granted, TokenPort, TokenUser } from './enrolment.ts';
@@ -27,6 +28,7 @@ export class ApiTokenPort implements TokenPort {
     if (Date.parse(token.spec.expiresAt) < this.#now()) throw new MeshError('expired', `token expired at ${token.spec.expiresAt}`, AGAIN);
     const granted = { site: token.spec.site, role: token.spec.role };
     admit(granted);
+    await this.#refuseTakenName(by);
     const status = { usedAt: new Date(this.#now()).toISOString(), usedBy: `${by.node} (${by.address})` };
     try {
       await this.#client.updateStatus<JoinToken>(Resources.JoinToken, { ...token, status });
@@ -36,6 +38,17 @@ export class ApiTokenPort implements TokenPort {
       throw current.status?.usedAt === undefined ? error : used(current);
     }
     return granted;
+  }
+
+  /** Nodes are named once in a region: two of one name would take turns at being it. */
+  async #refuseTakenName(by: TokenUser): Promise<void> {
+    const node = await this.#client.get<Node>(Resources.Node, CLUSTER, by.node).catch((error: unknown) => {
+      if (isMeshError(error, 'not-found')) return null;
+      throw error;
+    });
+    const site = node?.metadata.labels?.['mesh.proxima.io/site'];
+    if (site === undefined || site === by.site) return;
+    throw new MeshError('already-exists', `node ${by.node} is a node of site ${site} already`, { fields: { path: 'node' }, next: 'give this one another name: proxima join --node NAME; the token can still be used' });
   }
 
   async #find(secretHash: string): Promise<JoinToken> {

@@ -26,7 +26,7 @@ export interface EnrolServerOptions {
   readonly isRevoked: (serial: string) => boolean;
 }
 
-const STATUS: Partial<Record<ErrorKind, number>> = { invalid: 400, unauthenticated: 401, expired: 401, forbidden: 403, 'not-found': 404, conflict: 409, 'too-large': 413, unavailable: 503, timeout: 504 };
+const STATUS: Partial<Record<ErrorKind, number>> = { invalid: 400, unauthenticated: 401, expired: 401, forbidden: 403, 'not-found': 404, 'already-exists': 409, conflict: 409, 'too-large': 413, unavailable: 503, timeout: 504 };
 const OPERATORS: readonly IdentityKind[] = ['admin', 'global', 'region', 'cloud-gateway'];
 
 export class EnrolServer {

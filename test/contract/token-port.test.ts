@@ -1,4 +1,5 @@
 import * as assert from 'uvu/assert';
+import type { Node } from '../../api/kinds/core.ts';
 import { Resources } from '../../api/resources.ts';
 import { revokedEntries, revokeSerial, REVOCATIONS_NAME, REVOCATIONS_PLACE } from '../../certs/revocation.ts';
 import type { RevocationMap } from '../../certs/revocation.ts';
@@ -36,6 +37,8 @@ it('refuses an unknown, an expired and another site’s token', async () => {
     throw new Error('not admitted');
   };
   assert.match(await refusal(Date.now(), hash, by, nobody), /not admitted/);
+  await client.create<Node>(Resources.Node, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n9', labels: { 'mesh.proxima.io/site': 's2' } } });
+  assert.match(await refusal(Date.now(), hash, { ...by, node: 'n9' }), /node n9 is a node of site s2 already/);
   assert.is(await refusal(Date.now(), hash, by), 'taken', 'a refusal spends nothing');
 });
 
