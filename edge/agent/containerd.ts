@@ -4,6 +4,7 @@
  * containerd meet in it. containerd is not stopped with the agent; a later agent adopts it.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import type { Service } from '../../base/lifecycle.ts';
@@ -205,7 +206,8 @@ export class Containerd implements Service {
     }
     writeFileSync(this.#nsFile(), '');
     const inside = `mkdir -p /run/containerd /var/lib/cni; mount --bind ${this.#base}/run /run/containerd; mount --bind ${this.#base}/varlibcni /var/lib/cni; mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; mount --make-rshared /; mount --make-rprivate /run/containerd`;
-    await run('unshare', [`--mount=${this.#nsFile()}`, ...(isRootMounted(mounts) ? ['--propagation', 'private', 'sh', '-c', inside] : ['--propagation', 'unchanged', 'sh', '-c', chrootedNamespace(inside)])]);
+    const how = isRootMounted(mounts) ? ['--propagation', 'private', 'sh', '-c', inside] : ['--propagation', 'unchanged', 'sh', '-c', chrootedNamespace(inside)];
+    await pinned(['unshare', `--mount=${this.#nsFile()}`, ...how]);
   }
 
   /** One look: starts containerd again if it ended. */
@@ -215,6 +217,23 @@ export class Containerd implements Service {
     this.#o.log.warn('containerd ended; starting it again');
     await this.#launch(signal);
     return 500;
+  }
+}
+
+/**
+ * A mount namespace can only be pinned in one with a smaller number. Kernels that hand out numbers in blocks per CPU (Linux 6.18) may give the new one
+ * a smaller number than ours when ours is young itself, as in a container; another CPU's block has larger ones.
+ */
+async function pinned(command: readonly string[]): Promise<void> {
+  const attempts = [[], ...cpus().map((_, cpu) => ['taskset', '-c', String(cpu)])];
+  for (const [i, prefix] of attempts.entries()) {
+    const [program = '', ...args] = [...prefix, ...command];
+    try {
+      await run(program, args);
+      return;
+    } catch (error) {
+      if (i === attempts.length - 1 || !(error as Error).message.includes('Invalid argument')) throw error;
+    }
   }
 }
 
