@@ -28,6 +28,8 @@ else {
   });
 
   it('loses nothing that it acknowledged, and no event, when the leader of three is killed', async (t) => {
+    // The last case: etcd3 goes on trying to reach members that were killed, also after close, and would keep the process. The results decide its code.
+    t.after(() => void setTimeout(() => process.exit(), 3_000).unref());
     const members = await startEtcd(t, 3);
     const store = await openEtcdStore({ hosts: members.map((m) => m.url), namespace: '/three', log: silentLogger, timeoutMs: 2_000 });
     t.after(() => store.close());
