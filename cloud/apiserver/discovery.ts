@@ -119,7 +119,7 @@ export class Discovery {
       const paths = new Set(this.#kinds.map((d) => pathOf(d.resource.group, d.resource.version)));
       this.#v2 = openApiV2([...paths].map((p) => openApiDocument(this.#kinds.filter((d) => pathOf(d.resource.group, d.resource.version) === p))));
     }
-    reply.header('content-type', 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf').send(this.#v2);
+    reply.header('content-type', 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf').send(this.#v2);
   }
 
   #openApi(path: string, request: IncomingMessage, reply: Reply): void {
