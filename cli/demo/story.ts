@@ -213,6 +213,7 @@ export class Story {
 
   async shiftTraffic(): Promise<void> {
     const { report, traffic } = this;
+    await this.#chooseDay(); // the morning may have moved things
     const regions = this.stage.facts.clients.map((c) => c.region);
     report.say(`traffic shifts to ${this.#hotClients}: ${regions.map((r) => `${r} ${this.#morning(r)} -> ${this.#evening(r)}`).join(', ')} requests/s per application`);
     const from = Date.now();
