@@ -205,7 +205,8 @@ export class Containerd implements Service {
       await run('mount', ['--make-private', ns]);
     }
     writeFileSync(this.#nsFile(), '');
-    const inside = `mkdir -p /run/containerd /var/lib/cni; mount --bind ${this.#base}/run /run/containerd; mount --bind ${this.#base}/varlibcni /var/lib/cni; mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; mount --make-rshared /; mount --make-rprivate /run/containerd`;
+    // containerd copies /etc/hosts into each pod, and the smallest systems have none.
+    const inside = `[ -e /etc/hosts ] || echo "127.0.0.1 localhost" > /etc/hosts; mkdir -p /run/containerd /var/lib/cni; mount --bind ${this.#base}/run /run/containerd; mount --bind ${this.#base}/varlibcni /var/lib/cni; mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; mount --make-rshared /; mount --make-rprivate /run/containerd`;
     const how = isRootMounted(mounts) ? ['--propagation', 'private', 'sh', '-c', inside] : ['--propagation', 'unchanged', 'sh', '-c', chrootedNamespace(inside)];
     await pinned(['unshare', `--mount=${this.#nsFile()}`, ...how]);
   }
