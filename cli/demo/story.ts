@@ -201,7 +201,7 @@ export class Story {
       const last = facts.clients.flatMap((c) => APPLICATIONS.map((a) => this.#last.get(`${c.region} ${a}`)));
       return last.every((r) => r !== undefined && (r.ok > 0 || r.sent === 0)) ? true : null;
     }, 1_000);
-    await sleep(6_000); // the plan for this traffic settles
+    await sleep(12_000); // the plan for this traffic settles
     const from = Date.now();
     await sleep(8_000);
     await this.#narrator.tell();
@@ -222,7 +222,8 @@ export class Story {
       const s = traffic.span(Date.now() - 3_000, Date.now(), this.#hotClients, a);
       return s.ok > HOT_RATE && (s.servedBy[this.#hot.name] ?? 0) === s.ok;
     };
-    await until(`${this.#hotClients} being served from ${this.#hot.name}`, 120_000, async () => {
+    // A site that was left a moment ago is avoided for a while, so this may take minutes.
+    await until(`${this.#hotClients} being served from ${this.#hot.name}`, 220_000, async () => {
       await this.#narrator.tell();
       return APPLICATIONS.every(local) ? true : null;
     }, 500);
@@ -319,7 +320,7 @@ export class Story {
     report.say(`the uplink of ${this.#hot.name} returns`);
     const from = Date.now();
     await this.#uplink(true);
-    await until(`${this.#hotClients} being served from ${this.#hot.name} again`, 120_000, async () => {
+    await until(`${this.#hotClients} being served from ${this.#hot.name} again`, 180_000, async () => {
       await this.#narrator.tell();
       return APPLICATIONS.every((a) => {
         const s = traffic.span(Date.now() - 2_000, Date.now(), this.#hotClients, a);
