@@ -17,10 +17,10 @@ import { loadIdentity } from '../certs/enrol.ts';
 import { writeDurably } from '../certs/files.ts';
 import { GoalClient } from '../dataplane/transit/goal-client.ts';
 import { ifindexOf } from '../dataplane/transit/links.ts';
-import { createTransit, type Transit as TransitDaemon } from '../dataplane/transit/transit.ts';
+import { createTransit, type EndpointAttachment, type Transit as TransitDaemon } from '../dataplane/transit/transit.ts';
 import type { TunnelPeer } from '../gateway/tunnel/tunnel.ts';
 import { ensureTunnel } from '../gateway/tunnel/wireguard.ts';
-import type { EndpointAttachment, FrontCount } from './agent/transit.ts';
+import type { FrontCount } from './agent/transit.ts';
 import { RELAY_KEY, type AgentConfig } from './config.ts';
 import { GoalFile } from './goal-file.ts';
 

@@ -5,7 +5,8 @@ import { showPresences } from './presences.ts';
 import { Report, type CheckLine } from './report.ts';
 import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.ts';
 import { surviveKills } from './survive.ts';
-import { joinSites, startControl, Story } from './story.ts';
+import { joinSites, startControl } from './opening.ts';
+import { Story } from './story.ts';
 
 export interface DemoOptions {
   readonly state: string;

@@ -25,7 +25,6 @@ export interface MeshOptions {
   readonly facts: LabFacts;
   readonly images: Images;
   readonly processes: Processes;
-  readonly say: (line: string) => void;
 }
 
 export class Mesh {
@@ -34,7 +33,6 @@ export class Mesh {
   readonly #o: MeshOptions;
   readonly #root: Authority;
   readonly #regional = new Map<string, Authority>();
-  /** Every namespace where the command line was run for an edge node. */
   readonly joins: { site: string; node: string; seconds: number }[] = [];
   /** Used up by each edge site's first node. */
   readonly tokens = new Map<string, string>();
@@ -170,7 +168,7 @@ export class Mesh {
     return (JSON.parse(out) as { token?: string }).token ?? '';
   }
 
-  /** What the field engineer does on one node: join, then start what it says. Returns the token, used up now. */
+  /** What the field engineer does on one node: join, then start what it says. */
   async joinNode(site: SiteFacts, node: NodeFacts, token: string): Promise<void> {
     const started = performance.now();
     const isGateway = node.name === site.gateway.name;

@@ -61,6 +61,8 @@ export class Report {
   }
 }
 
+export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+
 /** Waiting longer will not help. */
 export class Hopeless extends Error {
   static override readonly name = 'Hopeless';

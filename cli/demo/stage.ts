@@ -2,10 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { createHttpClient, type HttpClient } from '../../api/http-client.ts';
 import type { Node } from '../../api/kinds/core.ts';
-import type { Site } from '../../api/kinds/mesh.ts';
-import { loadKubeconfig } from '../../api/kubeconfig.ts';
 import { buildImages } from '../../edge/images/build.ts';
 import { loadTopology } from '../../topologies/load.ts';
 import { deploy, destroy, readLab } from '../../topologies/run.ts';
@@ -28,7 +25,6 @@ export interface Stage {
   readonly facts: LabFacts;
   readonly mesh: Mesh;
   readonly processes: Processes;
-  readonly clients: ReadonlyMap<string, HttpClient>;
   readonly labs: string;
 }
 
@@ -43,13 +39,12 @@ export async function startMesh(facts: LabFacts, labs: string, state: string, re
   const images = await buildImages(join(state, 'images'), { onProgress: (what) => report.say(`making ${what}`) });
   mkdirSync(DIR, { recursive: true, mode: 0o700 });
   const processes = new Processes(join(DIR, 'logs'));
-  const mesh = new Mesh({ dir: DIR, facts, images, processes, say: (line) => report.say(line) });
+  const mesh = new Mesh({ dir: DIR, facts, images, processes });
   for (const r of facts.regions) await mesh.startRegion(r);
-  const clients = new Map<string, HttpClient>();
-  return { facts, mesh, processes, clients, labs };
+  return { facts, mesh, processes, labs };
 }
 
-/** A client of a region's API that speaks from inside the lab is a process there; ours looks through kubectl. */
+/** What is asked of an API is asked with kubectl, from inside the lab. */
 export async function kubeJson<T>(stage: Stage, which: string, args: readonly string[]): Promise<T> {
   return JSON.parse(await stage.mesh.kubectl(which, [...args, '-o', 'json'])) as T;
 }
@@ -68,10 +63,6 @@ export async function nodesReady(stage: Stage, region: string, names: readonly s
     if (missing.length > 0) throw new Error(`waiting for ${missing.join(', ')}`);
     return true;
   }, 500);
-}
-
-export async function sitesOf(stage: Stage, region: string): Promise<readonly Site[]> {
-  return (await kubeJson<{ items: readonly Site[] }>(stage, region, ['get', 'sites'])).items;
 }
 
 /** Ends everything that was started in the lab's namespaces, then the lab, then the files. Harmless when there is nothing. */
@@ -140,8 +131,3 @@ function removeCgroups(): void {
     for (const entry of readdirSync(root)) if (entry.startsWith('proxima-') || entry.startsWith('px-')) sweep(join(root, entry));
   }
 }
-
-export async function apiClient(stage: Stage, which: string): Promise<HttpClient> {
-  return createHttpClient(await loadKubeconfig(stage.mesh.kubeconfig(which)));
-}
-

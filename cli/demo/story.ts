@@ -7,8 +7,9 @@ import { setLink } from '../../topologies/run.ts';
 import type { ClientReport } from './client.ts';
 import type { NodeFacts, SiteFacts } from './facts.ts';
 import { PORTS } from './mesh.ts';
-import { type Report, until } from './report.ts';
-import { LOCATIONS, nodesReady, regionReady, type Stage } from './stage.ts';
+import { allNodes } from './opening.ts';
+import { type Report, seconds, until } from './report.ts';
+import type { Stage } from './stage.ts';
 import { Traffic } from './traffic.ts';
 
 export const EXAMPLE = join(import.meta.dirname, '..', '..', 'docs', 'examples', 'acme.yaml');
@@ -22,45 +23,6 @@ const HOT_RATE = 8;
 /** The client region beside an edge site. */
 const metroOf = (site: string): string => site.replace('edge-', 'metro-');
 const sleep = (ms: number): Promise<void> => new Promise((r) => setTimeout(r, ms));
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-const allNodes = (s: SiteFacts): readonly string[] => [s.gateway, ...s.others].map((n) => n.name);
-
-export async function startControl(stage: Stage, report: Report): Promise<void> {
-  for (const r of stage.facts.regions) {
-    await regionReady(stage, r.name);
-    stage.mesh.startCloudGateway(r);
-  }
-  report.say('both regions answer; starting their gateways, nodes and the global scheduler');
-  for (const s of stage.facts.sites.filter((x) => x.kind === 'zone')) {
-    await stage.mesh.createSite(s, LOCATIONS[s.name]);
-    for (const n of [s.gateway, ...s.others]) stage.mesh.startCloudNode(s, n);
-  }
-  await stage.mesh.startGlobal(LOCATIONS);
-  for (const s of stage.facts.sites.filter((x) => x.kind === 'zone')) await nodesReady(stage, s.region, allNodes(s), 90_000);
-  report.check('regions with gateways and nodes', `${stage.facts.regions.length} regions, ${stage.facts.sites.filter((s) => s.kind === 'zone').flatMap(allNodes).length} nodes Ready`, true);
-}
-
-export async function joinSites(stage: Stage, report: Report): Promise<void> {
-  const started = performance.now();
-  const edges = stage.facts.sites.filter((s) => s.kind === 'edge');
-  for (const s of edges) {
-    const first = await stage.mesh.createSite(s, LOCATIONS[s.name]);
-    await stage.mesh.joinNode(s, s.gateway, first);
-    stage.mesh.tokens.set(s.name, first);
-    for (const n of s.others) {
-      const token = await stage.mesh.createSite(s, LOCATIONS[s.name], 'node');
-      // The further node joins through the site's gateway, which has just been started.
-      await until(`${n.name} joining`, 30_000, async () => {
-        await stage.mesh.joinNode(s, n, token);
-        return true;
-      }, 1_000);
-    }
-    report.say(`${s.name}: ${allNodes(s).join(', ')} joined with one-use tokens`);
-  }
-  for (const s of edges) await nodesReady(stage, s.region, allNodes(s), 90_000);
-  const slowest = Math.max(...stage.mesh.joins.map((j) => j.seconds));
-  report.check('edge sites joined with one-use tokens', `${edges.length} sites, ${edges.flatMap(allNodes).length} nodes Ready in ${seconds(performance.now() - started)}, slowest join ${slowest.toFixed(1)} s`, true);
-}
 
 async function placementOf(stage: Stage, name: string): Promise<Placement> {
   return JSON.parse(await stage.mesh.kubectl('global', ['get', '--raw', `/apis/mesh.proxima.io/v1/tenants/acme/namespaces/default/placements/${name}`])) as Placement;

@@ -1,17 +1,7 @@
 /** The agent's pod network on the data plane of this node, and what the agent reads from it. The daemon itself is `dataplane/transit`. */
+import type { EndpointAttachment } from '../../dataplane/transit/transit.ts';
 import type { PodAddress } from './model.ts';
 import type { PodAttachment, PodNetwork } from './network.ts';
-
-export interface EndpointAttachment {
-  readonly vni: number;
-  readonly address: string;
-  readonly mac: string;
-  readonly podNetns?: string;
-  readonly tapName?: string;
-  readonly ifName: string;
-  readonly mtu: number;
-  readonly gateway: string;
-}
 
 /** Since the maps were made, per application and client region (16 bit ids). */
 export interface FrontCount {

@@ -3,7 +3,7 @@ import { systemClock } from '../../base/clock.ts';
 import { silentLogger } from '../../base/log.ts';
 import { DataPlane } from '../../edge/data-plane.ts';
 import { decodeAgentConfig } from '../../edge/config.ts';
-import type { EndpointAttachment } from '../../edge/agent/transit.ts';
+import type { EndpointAttachment } from '../../dataplane/transit/transit.ts';
 import { offlineClient } from './offline-client.ts';
 
 const [config = '{}', endpoint = '{}'] = process.argv.slice(2);
