@@ -140,17 +140,20 @@ function report(): void {
   }
 }
 
+let next: NodeJS.Timeout | undefined;
 function pace(): void {
   for (const application of options.applications) {
     const w = windows.get(application);
     if (w !== undefined) void request(application, w);
   }
-  setTimeout(pace, Math.min(5_000, 1000 / Math.max(0.05, rate)) * (0.8 + 0.4 * Math.random()));
+  next = setTimeout(pace, (1000 / Math.max(0.05, rate)) * (0.8 + 0.4 * Math.random()));
 }
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
     rate = (JSON.parse(line) as { rate: number }).rate;
+    clearTimeout(next); // a slow pace must not outlast itself
+    pace();
   })
   .on('close', () => process.exit(0));
 setInterval(() => void steer(), 1_000);
