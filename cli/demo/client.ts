@@ -159,4 +159,4 @@ createInterface({ input: process.stdin })
 setInterval(() => void steer(), 1_000);
 setInterval(report, 1_000);
 await steer();
-pace();
+if (next === undefined) pace(); // a change of rate may have begun already
