@@ -26,6 +26,8 @@ export interface Schema {
   readonly 'x-kubernetes-preserve-unknown-fields'?: boolean;
   readonly 'x-kubernetes-patch-merge-key'?: string;
   readonly 'x-kubernetes-patch-strategy'?: string;
+  /** On a list: one item may stand for a list of one. */
+  readonly 'x-proxima-one-or-many'?: boolean;
 }
 
 export type Resolve = (ref: string) => Schema;
@@ -105,6 +107,7 @@ function validateObject(s: Schema, value: Json, path: string, walk: Walk): void 
 }
 
 function validateArray(s: Schema, value: Json, path: string, walk: Walk): void {
+  if (s['x-proxima-one-or-many'] === true && s.items !== undefined && !Array.isArray(value)) return validate(s.items, value, path, walk);
   if (!Array.isArray(value)) return wrong(walk, path, 'must be a list');
   if (s.minItems !== undefined && value.length < s.minItems) wrong(walk, path, `must have at least ${s.minItems} item${s.minItems === 1 ? '' : 's'}`);
   if (s.maxItems !== undefined && value.length > s.maxItems) wrong(walk, path, `must have at most ${s.maxItems} items`);
@@ -154,6 +157,7 @@ export function applyDefaults(schema: Schema, value: Json, resolve: Resolve): vo
     if (s.items !== undefined) for (const v of value) applyDefaults(s.items, v, resolve);
     return;
   }
+  if (s['x-proxima-one-or-many'] === true && s.items !== undefined) return applyDefaults(s.items, value, resolve);
   const { properties } = s;
   if (properties === undefined) return;
   for (const [name, given] of defaultsOf(s)) if (value[name] === undefined) value[name] = structuredClone(given);

@@ -56,6 +56,13 @@ export interface LatencyGoal {
 
 export type OnUnreachable = 'stay' | 'duplicate' | 'fence' | 'move';
 
+/** One step of what is done while a site stays out of reach. */
+export interface UnreachableStep {
+  readonly action: OnUnreachable;
+  /** Of being out of reach, until the action is in force. */
+  readonly afterSeconds: number;
+}
+
 export interface PolicySpec {
   readonly latency?: readonly LatencyGoal[];
   readonly instances: { readonly min: number; readonly max: number };
@@ -73,7 +80,8 @@ export interface PolicySpec {
   readonly minTrust?: number;
   readonly cost?: { readonly ceiling?: number; readonly weights?: { readonly latency?: number; readonly money?: number; readonly carbon?: number } };
   readonly migration?: { readonly allowed: boolean; readonly maxMovesPerHour?: number; readonly windows?: readonly { readonly from: string; readonly to: string }[] };
-  readonly unreachable?: { readonly action: OnUnreachable; readonly afterSeconds: number };
+  /** One step, or several with rising delays; the last whose delay is over is in force (`scheduler/global/unreachable.ts`). */
+  readonly unreachable?: UnreachableStep | readonly UnreachableStep[];
   readonly failback?: { readonly automatic: boolean; readonly maxPerMinute?: number; readonly stabilisationSeconds?: number };
   readonly overflow?: boolean;
 }

@@ -1,6 +1,7 @@
 /** Which sites a policy allows. Each refusal is a sentence with the fact behind it. */
-import type { PolicySpec, SiteSelector } from '../../api/kinds/mesh.ts';
+import type { OnUnreachable, PolicySpec, SiteSelector } from '../../api/kinds/mesh.ts';
 import type { ApplicationModel, SiteModel } from './model.ts';
+import { unreachableAt } from './unreachable.ts';
 
 export function selects(selector: SiteSelector, site: SiteModel): boolean {
   if (selector.names !== undefined && !selector.names.includes(site.name)) return false;
@@ -30,12 +31,12 @@ export type Standing =
   /** Loses what it has. */
   | 'lost';
 
-const DEFAULT_UNREACHABLE = { action: 'duplicate', afterSeconds: 5 } as const;
+/** Of the instances at a site out of reach, while the action is in force. */
+const STANDING = { stay: 'keep', duplicate: 'held', fence: 'lost', move: 'lost' } as const satisfies Readonly<Record<OnUnreachable, Standing>>;
 const DEFAULT_STABILISATION_SECONDS = 10;
 
 /** Unreachable is not dead: a site that serves its clients keeps what it has until the policy's delay is over. */
 export function standingOf(policy: PolicySpec, site: SiteModel, now: number): Standing {
-  const { action, afterSeconds } = policy.unreachable ?? DEFAULT_UNREACHABLE;
   switch (site.reach) {
     case 'reachable':
     case 'returning': {
@@ -48,8 +49,7 @@ export function standingOf(policy: PolicySpec, site: SiteModel, now: number): St
       return 'keep';
     case 'cut-off':
     case 'down':
-      if (action === 'stay' || now - site.since < afterSeconds * 1000) return 'keep';
-      return action === 'duplicate' ? 'held' : 'lost';
+      return STANDING[unreachableAt(policy, (now - site.since) / 1000)];
   }
 }
 

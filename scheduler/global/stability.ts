@@ -5,6 +5,7 @@ import type { ApplicationPlan, Goal, PlannedSite, Serve } from './planner.ts';
 import { GOAL_TOLERANCE, goalOf, type Problems, type SmallProblem } from './problem.ts';
 import { heldReason, siteReason, unmetReasons } from './reasons.ts';
 import type { Outcome, Search } from './search.ts';
+import { unreachableAt } from './unreachable.ts';
 
 export interface Around {
   readonly model: Model;
@@ -156,7 +157,7 @@ function leavingReason(site: string, app: ApplicationModel, around: Around, serv
   const policy = refusedByPolicy(app.policy, found);
   if (policy !== null) return `${site} ${policy}`;
   const standing = standingOf(app.policy, found, around.now);
-  if (standing === 'lost') return `${site} is ${found.reach} for ${Math.round((around.now - found.since) / 1000)} s; the policy says ${app.policy.unreachable?.action ?? 'duplicate'}`;
+  if (standing === 'lost') return `${site} is ${found.reach} for ${Math.round((around.now - found.since) / 1000)} s; the policy says ${unreachableAt(app.policy, (around.now - found.since) / 1000)}`;
   const avoid = app.avoid.find((a) => a.site === site && a.until > around.now);
   if (avoid !== undefined) return avoid.reason;
   const main = serves.toSorted((a, b) => b.rps - a.rps)[0];
