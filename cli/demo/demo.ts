@@ -1,6 +1,7 @@
 /** The demo's main line: each part of the story in turn, a summary of what was found true, and nothing left behind. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { cutUplink, killSite, restoreUplink } from './outage.ts';
 import { showPresences } from './presences.ts';
 import { Report, type CheckLine } from './report.ts';
 import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.ts';
@@ -32,9 +33,9 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
     ['A tenant, its network, a container application and a VM application', (s) => s.deployApplications()],
     ['Clients in four regions are served', (s) => s.serveClients()],
     ['Traffic shifts, and the applications follow', (s) => s.shiftTraffic()],
-    ['The uplink is cut', (s) => s.cutUplink()],
-    ['Everything at the cut site dies and boots again, without the cloud', (s) => s.killSite()],
-    ['The uplink returns', (s) => s.restoreUplink()],
+    ['The uplink is cut', cutUplink],
+    ['Everything at the cut site dies and boots again, without the cloud', killSite],
+    ['The uplink returns', restoreUplink],
     ...(options.kills === true ? [['Any one process dies', surviveKills] satisfies [string, (s: Story) => Promise<void>]] : []),
     ['Single services across the gateways, and refusals', (s) => showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '')],
   ];
