@@ -1,52 +1,156 @@
-/** A placement policy's fields and the rules between them; the same inside an Application and as an object of its own. */
+/**
+ * A placement policy's fields: the same inside an Application and as an object of its own. What each field means, its unit and its default are in
+ * the descriptions, which `kubectl explain` prints; `policy-rules.ts` has what a schema cannot say. docs/policy.md is the long form.
+ */
 import { Type } from 'typebox';
-import type { Issue, Json } from '../definition.ts';
-import { get, integer, issue, labels, list, name, number, oneOf, show, text } from './define.ts';
+import type { Json, JsonObject } from '../definition.ts';
+import { get, integer, labels, map, name, number, oneOf, text } from './define.ts';
 
-const names = (description: string): ReturnType<typeof Type.Array> => Type.Array(name('Name.'), { description, maxItems: 1000 });
+const names = (description: string, item: string): ReturnType<typeof Type.Array> => Type.Array(name(item), { description, maxItems: 1000 });
+
+/** Without `instances`: from one to ten. */
+const DEFAULT_INSTANCES = { min: 1, max: 10 } as const;
 
 const selectorFields = {
-  names: Type.Optional(names('Sites by name.')),
-  regions: Type.Optional(names('All sites of these regions.')),
-  labels: Type.Optional(labels('Sites with all these labels.')),
+  names: Type.Optional(names('Sites with one of these names.', 'Name of a Site.')),
+  regions: Type.Optional(names('Sites of one of these regions.', 'Name of a region, as in spec.region of a Site.')),
+  labels: Type.Optional(labels('Sites with all of these labels, each with exactly this value (metadata.labels and spec.labels of a Site).')),
 };
-const clockTime = text('HH:MM, UTC.', { pattern: '^([01]\\d|2[0-3]):[0-5]\\d$' });
 
-export const policySpec = Type.Object(
+const latency = Type.Array(
+  Type.Object(
+    {
+      percentile: Type.Optional(Type.Number({ description: 'Share of the requests, in percent, that must be answered within the goal. Default 95.', minimum: 1, maximum: 100, default: 95 })),
+      milliseconds: number('Network round trip, in milliseconds, from the clients to the instance that serves them, of at most this.', 0.01, 60_000),
+      clientRegion: Type.Optional(name('Clients of this client region only. Absent: the clients of every region, each region by itself.')),
+    },
+    { description: 'One goal.' },
+  ),
   {
-    latency: Type.Optional(Type.Array(Type.Object({ percentile: number('Share of the requests.', 1, 100), milliseconds: number('Round trip of at most.', 0.01), clientRegion: Type.Optional(name('Absent = clients of all regions.')) }), { description: 'Goals that the planner tries to meet.', maxItems: 100 })),
-    instances: Type.Object({ min: integer('At least.', 0, 10_000), max: integer('At most.', 1, 10_000) }, { description: 'Instances altogether.' }),
-    sites: Type.Optional(Type.Object({ required: Type.Optional(Type.Object(selectorFields)), preferred: Type.Optional(Type.Array(Type.Object({ ...selectorFields, weight: number('Of the preference.', 0, 100) }))), forbidden: Type.Optional(names('Sites where it may never run.')) }, { description: 'Where it may, should and may not run.' })),
-    residency: Type.Optional(names('Regions whose sites alone may hold the data.')),
-    edgeAllowed: Type.Optional(Type.Boolean({ description: 'May run at edge sites.', default: true })),
-    spread: Type.Optional(Type.Object({ over: oneOf(['region', 'site', 'zone'], 'What to spread over.'), min: integer('At least so many of them.', 1, 1000) })),
-    affinity: Type.Optional(names('Applications to be near.')),
-    antiAffinity: Type.Optional(names('Applications not to share a site with.')),
-    minTrust: Type.Optional(number('Least trust of a site.', 0)),
-    cost: Type.Optional(Type.Object({ ceiling: Type.Optional(number('Cost per hour of at most.', 0)), weights: Type.Optional(Type.Object({ latency: Type.Optional(number('Weight.', 0)), money: Type.Optional(number('Weight.', 0)), carbon: Type.Optional(number('Weight.', 0)) })) })),
-    migration: Type.Optional(Type.Object({ allowed: Type.Boolean({ description: 'May be moved while it runs.' }), maxMovesPerHour: Type.Optional(integer('Moves an hour of at most.', 0, 10_000)), windows: Type.Optional(Type.Array(Type.Object({ from: clockTime, to: clockTime }), { description: 'When it may be moved.' })) })),
-    unreachable: Type.Optional(Type.Object({ action: oneOf(['stay', 'duplicate', 'fence', 'move'], 'What to do.'), afterSeconds: number('After so long.', 0, 86_400) }, { description: 'When its site is out of reach.' })),
-    failback: Type.Optional(Type.Object({ automatic: Type.Boolean({ description: 'Comes back by itself.' }), maxPerMinute: Type.Optional(number('Instances a minute of at most.', 0)), stabilisationSeconds: Type.Optional(number('The site must have been well for so long.', 0)) })),
-    overflow: Type.Optional(Type.Boolean({ description: 'May use further sites when the wanted ones are full.' })),
+    description:
+      'Latency goals, per client region or for all. The strictest goal that applies to a client region counts. A goal that light in fibre cannot reach from any allowed site is refused; one that cannot be met now (no room, no instance left) is accepted and shown as unmet with the binding constraint in the Placement.',
+    maxItems: 100,
   },
-  { description: 'What is accepted.' },
 );
 
-export function checkPolicy(policy: Json | undefined, path: string): Issue[] {
-  const issues: Issue[] = [];
-  const [min, max] = [get(policy, 'instances.min'), get(policy, 'instances.max')];
-  if (typeof min === 'number' && typeof max === 'number' && min > max) issues.push(issue(`${path}.instances.min`, `${min} is more than ${path}.instances.max (${max})`));
-  const spread = get(policy, 'spread.min');
-  if (typeof spread === 'number' && typeof max === 'number' && spread > max) issues.push(issue(`${path}.spread.min`, `${spread} places cannot be filled by at most ${max} instances`));
-  const forbidden = new Set(list(policy, 'sites.forbidden').map(show));
-  for (const [i, s] of list(policy, 'sites.required.names').entries()) {
-    if (forbidden.has(show(s))) issues.push(issue(`${path}.sites.required.names[${i}]`, `"${show(s)}" is also in ${path}.sites.forbidden`));
-  }
-  const seen = new Set<string>();
-  for (const [i, goal] of list(policy, 'latency').entries()) {
-    const key = `${show(get(goal, 'percentile'))} ${show(get(goal, 'clientRegion'))}`;
-    if (seen.has(key)) issues.push({ path: `${path}.latency[${i}]`, message: 'Duplicate value: the same percentile and client region again', reason: 'unsupported' });
-    seen.add(key);
-  }
-  return issues;
+const instances = Type.Object(
+  {
+    min: Type.Optional(Type.Integer({ description: 'At least so many, even without any request. 0 lets an application without clients stop. Default 1.', minimum: 0, maximum: 10_000, default: DEFAULT_INSTANCES.min })),
+    max: Type.Optional(Type.Integer({ description: 'Never more than so many, whatever the demand; what they cannot serve is shown as unmet. Default 10, or min when that is more.', minimum: 1, maximum: 10_000 })),
+  },
+  { description: 'Instances over all sites together. The planner chooses the number between min and max from the measured requests per second and spec.capacity of the application.', default: {} },
+);
+
+const sites = Type.Object(
+  {
+    required: Type.Optional(Type.Object(selectorFields, { description: 'Only sites that fit all the given selectors (names and regions and labels) may be used. Absent: every site.' })),
+    preferred: Type.Optional(
+      Type.Array(Type.Object({ ...selectorFields, weight: number('How much it is preferred, from 0 to 100. 10 is worth a mean round trip longer by 1 ms.', 0, 100) }, { description: 'One preference; fits like required.' }), {
+        description: 'Sites to take rather than others, where goals and cost are not much worse. Weights of several preferences that fit one site add up.',
+        maxItems: 100,
+      }),
+    ),
+    forbidden: Type.Optional(names('Sites where no instance may ever run, whatever else this policy says. What runs there is moved.', 'Name of a Site.')),
+  },
+  { description: 'Where it may, should and may not run.' },
+);
+
+const cost = Type.Object(
+  {
+    ceiling: Type.Optional(number('All instances together may cost at most this per hour, in the unit of spec.cost of the Sites. Instances are not added beyond it; what stays unserved is shown as unmet.', 0)),
+    weights: Type.Optional(
+      Type.Object(
+        {
+          latency: Type.Optional(Type.Number({ description: 'Points of one millisecond of mean round trip. Default 1.', minimum: 0, maximum: 1_000_000, default: 1 })),
+          money: Type.Optional(Type.Number({ description: 'Points of one unit of cost per hour. Default 1.', minimum: 0, maximum: 1_000_000, default: 1 })),
+          carbon: Type.Optional(Type.Number({ description: 'Points of one unit of carbon (spec.carbon of the Sites) per hour. Default 0.', minimum: 0, maximum: 1_000_000, default: 0 })),
+        },
+        { description: 'What the planner makes small: the sum of these three, in points. Only their ratio counts.' },
+      ),
+    ),
+  },
+  { description: 'What it may cost, and what counts how much.' },
+);
+
+const clockTime = (description: string): ReturnType<typeof text> => text(`${description} HH:MM, 24 hours, UTC.`, { pattern: '^([01]\\d|2[0-3]):[0-5]\\d$' });
+
+const migration = Type.Object(
+  {
+    allowed: Type.Optional(Type.Boolean({ description: 'May running instances be moved to a better site? false: they stay where they started, unless their site is lost or forbidden. Default true.', default: true })),
+    windows: Type.Optional(
+      Type.Array(Type.Object({ from: clockTime('From.'), to: clockTime('Until; before from means over midnight.') }, { description: 'One span of every day.' }), {
+        description: 'When it may be moved for gain. Absent or empty: at any time. Lost sites are left at any time.',
+        maxItems: 24,
+      }),
+    ),
+    maxMovesPerHour: Type.Optional(integer('At most so many moves for gain in any hour. 0: none. Absent: only the budgets of the site and of the mover count.', 0, 10_000)),
+  },
+  { description: 'Moving of running instances for lower latency or cost.' },
+);
+
+const unreachable = Type.Array(
+  Type.Object(
+    {
+      action: oneOf(
+        ['stay', 'duplicate', 'fence', 'move'],
+        'stay: leave the instances there and start none elsewhere. duplicate: they run on and serve the clients of their site, as many are started elsewhere. fence: replaced elsewhere, and when the site returns, the old ones do not serve again. move: replaced elsewhere; the old ones are removed when the site returns.',
+      ),
+      afterSeconds: number('The site has been out of reach for so many seconds.', 0, 604_800),
+    },
+    { description: 'One step.' },
+  ),
+  {
+    description:
+      'What to do when a site with instances is out of reach, as one step {action, afterSeconds} or as a list of steps with rising delays, such as duplicate after 5 seconds and move after 600. The last step whose delay is over is in force; before the first one nothing is done. Default: duplicate after 5 seconds.',
+    minItems: 1,
+    maxItems: 8,
+    'x-proxima-one-or-many': true,
+    'x-kubernetes-preserve-unknown-fields': true,
+  },
+);
+
+const failback = Type.Object(
+  {
+    automatic: Type.Optional(Type.Boolean({ description: 'Does a site that was lost and is back get instances again by itself? false: not before this is set to true. Default true.', default: true })),
+    maxPerMinute: Type.Optional(number('At most so many instances a minute come back to one site. Absent: all at once.', 0.01, 10_000)),
+    stabilisationSeconds: Type.Optional(Type.Number({ description: 'The site must have been well for so many seconds before it counts again. Default 10.', minimum: 0, maximum: 604_800, default: 10 })),
+  },
+  { description: 'Coming back to a site that was out of reach.' },
+);
+
+const policyFields = {
+  latency: Type.Optional(latency),
+  instances: Type.Optional(instances),
+  sites: Type.Optional(sites),
+  residency: Type.Optional(names('Only sites of these regions may hold the data, so only they may run instances. Absent: every region.', 'Name of a region.')),
+  edgeAllowed: Type.Optional(Type.Boolean({ description: 'May run at edge sites, not only at zones of regions. Default true.', default: true })),
+  spread: Type.Optional(
+    Type.Object(
+      {
+        over: oneOf(['region', 'site', 'zone'], 'What counts as one place: a region, a site, or the label topology.kubernetes.io/zone of the sites (a site without it is its own zone).'),
+        min: integer('At least in so many places at the same time.', 1, 1000),
+      },
+      { description: 'Against the loss of one place: instances in several. Counts before the latency goals.' },
+    ),
+  ),
+  affinity: Type.Optional(names('Applications of the same namespace to share sites with, where goals and cost allow it.', 'Name of an Application.')),
+  antiAffinity: Type.Optional(names('Applications of the same namespace never to share a site with.', 'Name of an Application.')),
+  minTrust: Type.Optional(number('Only sites whose spec.trust is at least this. Absent: every site.', 0)),
+  cost: Type.Optional(cost),
+  migration: Type.Optional(migration),
+  unreachable: Type.Optional(unreachable),
+  failback: Type.Optional(failback),
+  overflow: Type.Optional(Type.Boolean({ description: 'May requests that find the near sites full be served at further ones (edge to cloud), beyond the latency goals? false: they are shown as unmet instead. Default true.', default: true })),
+};
+
+export const policySpec = Type.Object(policyFields, { description: 'What the application accepts: latency, cost, places, moves, failures.' });
+
+/** What the schema's own defaults cannot say; in place. `policy` is whatever was sent. */
+export function defaultPolicy(policy: Json | undefined): void {
+  if (policy === null || typeof policy !== 'object' || Array.isArray(policy)) return;
+  const spec: JsonObject = policy;
+  const instances = { ...map(spec, 'instances') };
+  const min = get(instances, 'min');
+  instances['max'] ??= Math.max(DEFAULT_INSTANCES.max, typeof min === 'number' ? min : 0);
+  spec['instances'] = instances;
 }

@@ -14,6 +14,8 @@ export interface Site extends KubeObject {
     /** Cost of one instance-hour. */
     readonly cost?: number;
     readonly trust?: number;
+    /** Carbon of one instance-hour. */
+    readonly carbon?: number;
   };
   readonly status?: {
     readonly phase?: 'Pending' | 'Ready' | 'Unreachable';
