@@ -15,12 +15,9 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 done
 exec 3<>"/dev/$port"
 
-serve() { # name site
-  mkdir -p /www
-  printf '{"pod":"%s","site":"%s","kind":"vm"}\n' "$1" "$2" >/www/index.json
-  printf 'I:index.json\n.json:application/json\n' >/www.conf
-  [ -n "$httpd" ] || { httpd -f -p 80 -h /www -c /www.conf & httpd=$!; }
-}
+# The server runs from the template on; it is told who and where it is when that is known or has changed, and keeps what it has in memory.
+serve 80 /page.json &
+server=$!
 configure() { # address prefix gateway mac mtu name site epoch
   date -s "@$8" >/dev/null 2>&1
   hostname "$6"
@@ -31,11 +28,12 @@ configure() { # address prefix gateway mac mtu name site epoch
   ip addr add "$1/$2" dev eth0
   ip route add "$3" dev eth0 2>/dev/null
   ip route add default via "$3"
-  serve "$6" "$7"
+  printf '{"pod":"%s","site":"%s","kind":"vm"}\n' "$6" "$7" >/page.json
+  kill -HUP "$server"
 }
 probe() { # number kind port path
   case $2 in
-    http) wget -q -O /dev/null "http://127.0.0.1:$3$4" >/dev/null 2>&1 ;;
+    http) serve get "$3" "$4" ;;
     *) nc -w 1 127.0.0.1 "$3" </dev/null >/dev/null 2>&1 ;;
   esac && echo "result $1 ok" >&3 || echo "result $1 failed" >&3
 }
