@@ -5,19 +5,10 @@ import type { Vpc } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
 import { createModel, type ApplicationModel, type Model, type Placements, type SiteModel } from './model.ts';
 import type { SiteState } from './failure.ts';
-import type { Traffic } from './mover.ts';
+import { memoryOf } from './memory.ts';
 import { keyOf, placeOf } from './region-objects.ts';
 import type { Telemetry } from './telemetry.ts';
 
-/** Kept with the Placement: what must survive a crash of the scheduler. */
-export interface Memory {
-  readonly traffic: Readonly<Record<string, Traffic>>;
-  readonly avoid: ApplicationModel['avoid'];
-  readonly movedAt: readonly number[];
-}
-
-export const MEMORY_ANNOTATION = 'mesh.proxima.io/moves';
-const NOTHING: Memory = { traffic: {}, avoid: [], movedAt: [] };
 const DEFAULT_POLICY: PolicySpec = { instances: { min: 1, max: 10 } };
 const DEFAULT_CAPACITY = 100;
 
@@ -50,16 +41,6 @@ export function policyOf(app: Application, objects: GlobalObjects): PolicySpec |
   if (app.spec.policyRef === undefined) return DEFAULT_POLICY;
   const { tenant, namespace } = placeOf(keyOf(app));
   return objects.policies.get(`${tenant}/${namespace}/${app.spec.policyRef}`) ?? null;
-}
-
-export function memoryOf(placement: Placement | undefined): Memory {
-  const text = placement?.metadata.annotations?.[MEMORY_ANNOTATION];
-  if (text === undefined) return NOTHING;
-  try {
-    return { ...NOTHING, ...(JSON.parse(text) as Partial<Memory>) };
-  } catch {
-    return NOTHING; // edited by hand: as if it had never moved
-  }
 }
 
 export function placementsOf(objects: GlobalObjects): Placements {
@@ -95,7 +76,7 @@ export function siteModel(site: Site, state: SiteState, telemetry: Telemetry): S
     kind: spec.kind,
     labels: { ...site.metadata.labels, ...spec.labels },
     cost: spec.cost ?? 1,
-    carbon: Number(spec.labels?.['mesh.proxima.io/carbon'] ?? 0),
+    carbon: spec.carbon ?? Number(spec.labels?.['mesh.proxima.io/carbon'] ?? 0),
     trust: spec.trust ?? 1,
     cpuMilli: capacity.cpuMilli,
     memoryMiB: capacity.memoryMiB,
@@ -105,14 +86,18 @@ export function siteModel(site: Site, state: SiteState, telemetry: Telemetry): S
   };
 }
 
+/** All but the demand, which telemetry knows. */
+export function applicationModel(app: Application, policy: PolicySpec, memory: Memory): Omit<ApplicationModel, 'demand'> {
+  return { key: keyOf(app), policy, perInstance: app.spec.capacity ?? DEFAULT_CAPACITY, ...sizeOf(app), avoid: memory.avoid, movedAt: memory.movedAt };
+}
+
 export function buildModel(objects: GlobalObjects, sites: readonly SiteModel[], clientRegions: readonly string[], telemetry: Telemetry, now: number): Model {
   const demand = telemetry.demand(now);
   const fronts = sites.filter((s) => s.front !== null).map((s) => s.name);
   const applications = [...objects.applications].flatMap(([key, app]) => {
     const policy = policyOf(app, objects);
     if (policy === null) return [];
-    const memory = memoryOf(objects.placements.get(key));
-    return [{ key, policy, perInstance: app.spec.capacity ?? DEFAULT_CAPACITY, ...sizeOf(app), demand: demand.get(key) ?? new Map<string, number>(), avoid: memory.avoid, movedAt: memory.movedAt }];
+    return [{ ...applicationModel(app, policy, memoryOf(objects.placements.get(key))), demand: demand.get(key) ?? new Map<string, number>() }];
   });
   return createModel({ sites, clientRegions, rtt: (r, s) => telemetry.clientRtt(r, s, fronts, now), applications });
 }
