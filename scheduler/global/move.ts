@@ -12,7 +12,7 @@ import type { Records } from './records.ts';
 import { APPLICATION_LABEL, deploymentName, deploymentObject, frontObject, keyOf, placeOf } from './region-objects.ts';
 import type { Region } from './region.ts';
 import type { Telemetry } from './telemetry.ts';
-import { type Memory, MEMORY_ANNOTATION, memoryOf } from './world.ts';
+import { type Memory, MEMORY_ANNOTATION, memoryOf } from './memory.ts';
 
 export interface Surroundings {
   readonly model: Model;
@@ -44,10 +44,18 @@ function observe(app: Application, around: Surroundings): ObservedSite[] {
   });
 }
 
-export async function moveApplication(app: Application, planned: ApplicationPlan | undefined, placement: Placement | undefined, around: Surroundings, records: Records): Promise<void> {
-  if (planned === undefined || around.isFenced()) return;
+/** Of one application's pass. */
+export interface Moved {
+  /** When it must be looked at again though nothing changed, ms since the epoch; null = a change of its objects, its plan or its sites says so. */
+  readonly nextAt: number | null;
+}
+
+const NOT_MOVED: Moved = { nextAt: null };
+
+export async function moveApplication(app: Application, planned: ApplicationPlan | undefined, placement: Placement | undefined, around: Surroundings, records: Records): Promise<Moved> {
+  if (planned === undefined || around.isFenced()) return NOT_MOVED;
   // nobody can be asked, nothing can be done: an empty plan is then no decision
-  if (planned.sites.length === 0 && (placement?.spec.sites.length ?? 0) > 0 && !around.regions.some((r) => r.answers === true)) return;
+  if (planned.sites.length === 0 && (placement?.spec.sites.length ?? 0) > 0 && !around.regions.some((r) => r.answers === true)) return NOT_MOVED;
   const key = keyOf(app);
   const memory = memoryOf(placement);
   const observed = observe(app, around);
@@ -58,7 +66,9 @@ export async function moveApplication(app: Application, planned: ApplicationPlan
   await records.placement(app, placement, record(app, planned, placement, observed, decision, remembered, around));
   const message = planned.unmet.length > 0 ? planned.unmet.join('; ') : planned.sites.map((s) => `${s.instances} at ${s.site}`).join(', ');
   if (!around.refused.has(key)) await records.applicationStatus(app, { phase: planned.sites.length === 0 ? 'Pending' : planned.unmet.length > 0 ? 'Unmet' : 'Placed', message, ...(app.metadata.generation === undefined ? {} : { observedGeneration: app.metadata.generation }) });
-  await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, app, planned, observed, decision, around)));
+  const done = await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, app, planned, observed, decision, around)));
+  const again = [decision.nextAt, ...remembered.avoid.map((a) => a.until), ...(done.every(Boolean) ? [] : [around.now + 1])].filter((t) => t !== null);
+  return { nextAt: again.length === 0 ? null : Math.min(...again) };
 }
 
 function remember(memory: Memory, planned: ApplicationPlan, hadPlace: boolean, decision: MoveDecision, now: number): Memory {
@@ -99,25 +109,31 @@ function record(app: Application, planned: ApplicationPlan, before: Placement | 
   };
 }
 
-async function act(region: Region, app: Application, planned: ApplicationPlan, observed: readonly ObservedSite[], decision: MoveDecision, around: Surroundings): Promise<void> {
+/** false = something was not written and is owed. */
+async function act(region: Region, app: Application, planned: ApplicationPlan, observed: readonly ObservedSite[], decision: MoveDecision, around: Surroundings): Promise<boolean> {
   try {
     for (const step of decision.steps) {
       if (step.region !== region.name || around.isFenced()) continue;
       if (step.kind === 'scale') await region.ensure(Resources.Deployment, deploymentObject(app, step.site, step.replicas));
       else await region.remove(Resources.Deployment, deploymentObject(app, step.site, 0));
     }
-    if (around.portless.has(keyOf(app))) return await removeFronts(region, keyOf(app));
+    if (around.portless.has(keyOf(app))) {
+      await removeFronts(region, keyOf(app));
+      return true;
+    }
     const instances = instancesOf(app, planned, observed, decision, around);
     // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
-    if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return;
+    if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return true;
     for (const site of around.model.sites) {
       if (site.region !== region.name || site.front === null || around.isFenced()) continue;
       if (!isUsable(site.reach)) continue; // it cannot hear us; what it has serves its own clients
       const shares = frontShares({ front: site.name, serves: planned.serves, instances, frontOf: (r) => nearestFront(r, around), rtt: (a, b) => around.telemetry.siteRtt(a, b, around.now) ?? UNKNOWN_MS });
       await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front, backendsOf(shares, instances, app.spec.service.targetPort ?? app.spec.service.port)));
     }
+    return true;
   } catch (error) {
     around.log.warn('move not carried out', { application: keyOf(app), region: region.name, err: error });
+    return false;
   }
 }
 

@@ -55,6 +55,8 @@ export interface MoveDecision {
   readonly traffic: Readonly<Record<string, Traffic>>;
   /** Starts that were given up: the planner must not choose these sites for a while. */
   readonly undone: readonly { readonly site: string; readonly reason: string }[];
+  /** When time alone may change the answer, ms since the epoch; null = only what is observed or wanted can. */
+  readonly nextAt: number | null;
   /** Sentences for the Placement's history, one per transition. */
   readonly events: readonly { readonly site: string; readonly phase: string; readonly reason: string }[];
 }
@@ -96,7 +98,22 @@ export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveD
       if (o.canAct && (now - t.since >= drainMs || o.ready === 0)) draft.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
     } else if (isSettled) begin(o, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
   }
-  return { steps: draft.steps, traffic: next, undone: draft.undone, events };
+  return { steps: draft.steps, traffic: next, undone: draft.undone, events, nextAt: nextOf(next, input, options) };
+}
+
+/** The soonest of the timers that run: of a ramp, of a drain, of a start that may be given up, of a site that lost its last Ready instance. */
+function nextOf(traffic: MoveDecision['traffic'], input: MoveInput, options: MoverOptions): number | null {
+  const { stepMs = 2_000, drainMs = 8_000, startTimeoutMs = 120_000, unreadyMs = 5_000 } = options;
+  const times = input.observed.flatMap((o) => {
+    const t = traffic[o.site];
+    if (t === undefined) return [];
+    if (t.state === 'draining') return [t.since + drainMs];
+    if (t.unreadySince !== undefined) return [t.unreadySince + unreadyMs];
+    if (t.factor < 100) return [t.since + (o.ready > 0 ? stepMs : startTimeoutMs)];
+    return [];
+  });
+  const soonest = Math.min(...times.map((t) => Math.max(t, input.now + 1)));
+  return Number.isFinite(soonest) ? soonest : null;
 }
 
 /** A wanted site's share of traffic: up step by step while it is Ready, back to nothing when it is not for long, given up when it never is. */

@@ -1,17 +1,76 @@
-/** One region as the global scheduler sees it: a snapshot of its objects, whether its API answers, and the writes that go there. */
-import type { Client, ResourceId } from '../../api/client.ts';
-import { isMeshError } from '../../api/errors.ts';
+/** One region as the global scheduler sees it: its objects in memory, whether its API answers, and the writes that go there. */
+import type { Client, Place, ResourceId } from '../../api/client.ts';
+import { isMeshError, MeshError } from '../../api/errors.ts';
 import type { Deployment, Node, Pod } from '../../api/kinds/core.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
-import type { Droplet } from '../../api/kinds/mizar.ts';
+import type { Droplet, Endpoint } from '../../api/kinds/mizar.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
-import { APPLICATION_LABEL, holds, SITE_LABEL } from './region-objects.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
+import { type Logger, silentLogger } from '../../base/log.ts';
+import { FENCE_ANNOTATION, type Fence, isOlder, openFence } from './fence.ts';
+import { APPLICATION_LABEL, FOREIGN_LABEL, holds, SITE_LABEL } from './region-objects.ts';
+import { idOf, View } from './view.ts';
 
-/** Kinds that we write there, so that a write is only sent when something differs. */
-const OURS = [Resources.Tenant, Resources.Namespace, Resources.Vpc, Resources.Subnet, Resources.Deployment, Resources.Endpoint, Resources.Droplet, Resources.ConfigMap] as const;
+const ALL = { tenant: 'all' } as const;
+const OURS = { ...ALL, labelSelector: APPLICATION_LABEL } as const;
+const WATCHED = [
+  { resource: Resources.Site, list: {} },
+  { resource: Resources.Node, list: {} },
+  { resource: Resources.Pod, list: OURS },
+  { resource: Resources.Deployment, list: OURS },
+  { resource: Resources.Endpoint, list: OURS },
+  { resource: Resources.Droplet, list: {} },
+  { resource: Resources.Tenant, list: {} },
+  { resource: Resources.Namespace, list: ALL },
+  { resource: Resources.Vpc, list: ALL },
+  { resource: Resources.Subnet, list: ALL },
+  { resource: Resources.ConfigMap, list: { tenant: 'system', namespace: 'default' } },
+] as const;
+const NETWORK: ReadonlySet<string> = new Set(['droplets', 'tenants', 'namespaces', 'vpcs', 'subnets', 'configmaps']);
+const WRITE_TRIES = 3;
 
-const idOf = (r: ResourceId, o: KubeObject): string => `${r.plural}|${r.scope === 'cluster' ? '' : (o.metadata.tenant ?? 'system')}|${r.scope === 'namespace' ? (o.metadata.namespace ?? 'default') : ''}|${o.metadata.name}`;
+export interface RegionListener {
+  /** Something of an application was changed, but not by us. */
+  readonly application: (key: string) => void;
+  /** A Site, or what says how a zone is. */
+  readonly site: () => void;
+  /** What `shareNetwork` writes or reads. */
+  readonly network: () => void;
+}
+
+/** Of what belongs to an application: its key. */
+function applicationOf(resource: ResourceId, o: KubeObject): string | null {
+  if (resource === Resources.Endpoint) return (o as Endpoint).spec.type === 'front' ? ((o as Endpoint & { readonly spec: { readonly application: string } }).spec.application) : null;
+  if (resource !== Resources.Deployment && resource !== Resources.Pod) return null;
+  const app = o.metadata.labels?.[APPLICATION_LABEL];
+  return app === undefined ? null : `${o.metadata.tenant ?? 'system'}/${o.metadata.namespace ?? 'default'}/${app}`;
+}
+
+/** Status and version come and go by themselves; what we care for is the rest. */
+function isSameContent(a: KubeObject, b: KubeObject): boolean {
+  const content = (o: KubeObject): unknown => {
+    const { metadata, status: _s, ...rest } = o as KubeObject & { readonly status?: unknown };
+    return { ...rest, labels: metadata.labels ?? {}, leaving: metadata.deletionTimestamp !== undefined };
+  };
+  return holds(content(a), content(b)) && holds(content(b), content(a));
+}
+
+class Index<T> {
+  readonly #by = new Map<string, Map<string, T>>();
+
+  set(key: string, id: string, value: T | null): void {
+    const members = this.#by.get(key) ?? new Map<string, T>();
+    if (value === null) members.delete(id);
+    else members.set(id, value);
+    if (members.size === 0) this.#by.delete(key);
+    else this.#by.set(key, members);
+  }
+
+  of(key: string): T[] {
+    return [...(this.#by.get(key)?.values() ?? [])];
+  }
+}
 
 export class Region {
   readonly name: string;
@@ -19,30 +78,42 @@ export class Region {
   answers: boolean | null = null;
   /** Did it ever, since this process began? Until then nothing here is knowledge. */
   hasAnswered = false;
-  sites: readonly Site[] = [];
-  pods: readonly Pod[] = [];
-  #nodes: readonly Node[] = [];
-  #objects = new Map<string, KubeObject>();
+  /** Whose writes may go there, and with which token; open until the scheduler sets it. */
+  fence: Fence = openFence;
+  readonly #view: View;
+  readonly #pods = new Index<Pod>();
+  readonly #nodes = new Index<Node>();
+  readonly #deployments = new Index<Deployment>();
+  readonly #fronts = new Index<Endpoint>();
+  #listener: RegionListener = { application: () => undefined, site: () => undefined, network: () => undefined };
+  #relays: Droplet[] | null = null;
+  #sites: readonly Site[] | null = null;
+  #follow: { readonly log: Logger; readonly clock: Clock; readonly signal: AbortSignal } | null = null;
 
   constructor(name: string, client: Client) {
     this.name = name;
     this.client = client;
+    this.#view = new View(client, WATCHED, { index: (r, o, before) => this.#index(r, o, before), tell: (r, o, before) => this.#tell(r, o, before) });
   }
 
-  /** Reads everything anew; on failure the last snapshot stays and `answers` is false. Returns the error that made it so. */
+  listen(listener: RegionListener): void {
+    this.#listener = listener;
+  }
+
+  /** From now on `refresh` only asks whether the API answers; what it holds comes by watches. */
+  follow(signal: AbortSignal, log: Logger = silentLogger, clock: Clock = systemClock): void {
+    this.#follow = { signal, log, clock };
+  }
+
+  async close(): Promise<void> {
+    await this.#view.unfollow();
+  }
+
+  /** Asks the API; on failure what was known stays and `answers` is false. Returns the error that made it so. */
   async refresh(): Promise<unknown> {
     try {
-      const all = { tenant: 'all' } as const;
-      const [sites, pods, nodes, ...ours] = await Promise.all([
-        this.client.list<Site>(Resources.Site),
-        this.client.list<Pod>(Resources.Pod, { ...all, labelSelector: APPLICATION_LABEL }),
-        this.client.list<Node>(Resources.Node),
-        ...OURS.map(async (r) => ({ r, items: (await this.client.list<KubeObject>(r, r.scope === 'cluster' ? {} : all)).items })),
-      ]);
-      this.sites = sites.items;
-      this.pods = pods.items;
-      this.#nodes = nodes.items;
-      this.#objects = new Map(ours.flatMap(({ r, items }) => items.map((o): [string, KubeObject] => [idOf(r, o), o])));
+      if (this.#follow === null) await this.#view.refresh();
+      else await this.#isHeard(this.#follow);
       this.answers = true;
       this.hasAnswered = true;
       return null;
@@ -52,32 +123,57 @@ export class Region {
     }
   }
 
+  /** After silence the watches begin anew: a connection that lies dead would tell nothing for a long time. */
+  async #isHeard(f: { readonly log: Logger; readonly clock: Clock; readonly signal: AbortSignal }): Promise<void> {
+    await this.client.get(Resources.Tenant, { tenant: null, namespace: null }, 'system').catch((error: unknown) => {
+      if (!isMeshError(error, 'not-found')) throw error;
+    });
+    if (this.answers !== true || !this.#view.isFollowing) await this.#view.follow(f.log, f.clock, f.signal);
+  }
+
+  get sites(): readonly Site[] {
+    this.#sites ??= [...this.#view.all<Site>(Resources.Site).values()];
+    return this.#sites;
+  }
+
   /** silent: the region has not heard them for long. */
   nodesOf(site: string): { readonly known: number; readonly ready: number; readonly silent: number } {
-    const its = this.#nodes.filter((n) => n.metadata.labels?.[SITE_LABEL] === site);
+    const its = this.#nodes.of(site);
     const count = (status: string): number => its.filter((n) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === status)).length;
     return { known: its.length, ready: count('True'), silent: count('Unknown') };
   }
 
   of<T extends KubeObject>(resource: ResourceId): T[] {
-    const prefix = `${resource.plural}|`;
-    return [...this.#objects].flatMap(([id, o]) => (id.startsWith(prefix) ? [o as T] : []));
+    return [...this.#view.all<T>(resource).values()];
   }
 
   deployment(tenant: string, namespace: string, name: string): Deployment | null {
-    return (this.#objects.get(`deployments|${tenant}|${namespace}|${name}`) as Deployment | undefined) ?? null;
+    return this.#view.find<Deployment>(Resources.Deployment, `${tenant}|${namespace}|${name}`);
+  }
+
+  /** By application key. */
+  deploymentsOf(key: string): readonly Deployment[] {
+    return this.#deployments.of(key);
+  }
+
+  frontsOf(key: string): readonly Endpoint[] {
+    return this.#fronts.of(key);
+  }
+
+  front(tenant: string, name: string): Endpoint | null {
+    return this.#view.find<Endpoint>(Resources.Endpoint, idOf(Resources.Endpoint, { metadata: { tenant, name } } as KubeObject));
   }
 
   relays(): Droplet[] {
-    return this.of<Droplet>(Resources.Droplet).filter((d) => d.spec.relay !== undefined && d.metadata.labels?.['mesh.proxima.io/foreign'] !== 'true');
+    this.#relays ??= this.of<Droplet>(Resources.Droplet).filter((d) => d.spec.relay !== undefined && d.metadata.labels?.[FOREIGN_LABEL] !== 'true');
+    return this.#relays;
   }
 
   podsOf(tenant: string, namespace: string, app: string, site: string): { readonly ready: readonly string[]; readonly leaving: readonly string[] } {
     const ready: string[] = [];
     const leaving: string[] = [];
-    for (const p of this.pods) {
+    for (const p of this.#pods.of(`${tenant}/${namespace}/${app}|${site}`)) {
       const m = p.metadata;
-      if (m.labels?.[APPLICATION_LABEL] !== app || m.labels[SITE_LABEL] !== site || (m.tenant ?? 'system') !== tenant || m.namespace !== namespace) continue;
       const ip = p.status?.podIP;
       if (ip === undefined || ip === '' || p.status?.phase === 'Failed' || p.status?.phase === 'Succeeded') continue;
       const isReady = p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
@@ -87,37 +183,88 @@ export class Region {
     return { ready, leaving };
   }
 
-  /** Makes the region hold `want`; true = something was written. */
+  /** Makes the region hold `want`; true = something was written. Conditional: a version or a token that is newer than what we know refuses it. */
   async ensure(resource: ResourceId, want: KubeObject): Promise<boolean> {
-    const id = idOf(resource, want);
-    const have = this.#objects.get(id);
-    const part = { labels: want.metadata.labels };
-    const { apiVersion: _v, kind: _k, metadata: _m, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };
-    if (have === undefined) {
-      const made = await this.client.create(resource, want).catch(async (error: unknown) => {
-        if (!isMeshError(error, 'already-exists')) throw error;
-        return this.client.get(resource, this.#place(resource, want), want.metadata.name); // made since the snapshot; compared in the next pass
-      });
-      this.#objects.set(id, made);
-      return true;
+    const key = applicationOf(resource, want);
+    let have = this.#view.find(resource, idOf(resource, want));
+    for (let tries = 1; ; tries++) {
+      const stamp = this.fence.stamp(key);
+      const annotations = stamp === null ? undefined : { [FENCE_ANNOTATION]: stamp };
+      if (have !== null && have.metadata.deletionTimestamp !== undefined) return false;
+      if (have !== null && this.#isAsWanted(resource, have, want, stamp)) return tries > 1;
+      try {
+        this.#view.put(resource, have === null ? await this.client.create(resource, stamp === null ? want : { ...want, metadata: { ...want.metadata, annotations: { ...want.metadata.annotations, ...annotations } } }) : await this.#patch(resource, have, want, annotations));
+        return true;
+      } catch (error) {
+        if (tries >= WRITE_TRIES || !(isMeshError(error, 'conflict') || isMeshError(error, 'already-exists') || isMeshError(error, 'not-found'))) throw error;
+        have = await this.#read(resource, want);
+        if (have !== null && stamp !== null && isOlder(stamp, have.metadata.annotations?.[FENCE_ANNOTATION])) throw new MeshError('conflict', `${want.kind} ${want.metadata.name} belongs to a newer holder of its shard`, { cause: error });
+      }
     }
-    if (have.metadata.deletionTimestamp !== undefined) return false;
-    if (holds(have, content) && holds(have.metadata.labels ?? {}, part.labels ?? {})) return false;
-    const body = { ...content, ...(part.labels === undefined ? {} : { metadata: part }) };
-    this.#objects.set(id, await this.client.patch(resource, this.#place(resource, want), want.metadata.name, body));
-    return true;
+  }
+
+  /** A Deployment also carries the token of who holds its shard now: that is what refuses a late write of the holder before. */
+  #isAsWanted(resource: ResourceId, have: KubeObject, want: KubeObject, stamp: string | null): boolean {
+    const { apiVersion: _v, kind: _k, metadata, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };
+    const isStamped = stamp === null || resource !== Resources.Deployment || have.metadata.annotations?.[FENCE_ANNOTATION] === stamp;
+    return isStamped && holds(have, content) && holds(have.metadata.labels ?? {}, metadata.labels ?? {});
+  }
+
+  #patch(resource: ResourceId, have: KubeObject, want: KubeObject, annotations: Readonly<Record<string, string>> | undefined): Promise<KubeObject> {
+    const { apiVersion: _v, kind: _k, metadata, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };
+    const { labels } = metadata;
+    const body = { ...content, metadata: { ...(labels === undefined ? {} : { labels }), ...(annotations === undefined ? {} : { annotations }), resourceVersion: have.metadata.resourceVersion } };
+    return this.client.patch(resource, this.#place(resource, want), want.metadata.name, body);
+  }
+
+  async #read(resource: ResourceId, want: KubeObject): Promise<KubeObject | null> {
+    try {
+      const found = await this.client.get<KubeObject>(resource, this.#place(resource, want), want.metadata.name);
+      this.#view.put(resource, found);
+      return found;
+    } catch (error) {
+      if (!isMeshError(error, 'not-found')) throw error;
+      this.#view.drop(resource, want);
+      return null;
+    }
   }
 
   async remove(resource: ResourceId, target: KubeObject): Promise<void> {
-    const id = idOf(resource, target);
-    if (!this.#objects.has(id)) return;
-    await this.client.delete(resource, this.#place(resource, target), target.metadata.name).catch((error: unknown) => {
+    const have = this.#view.find(resource, idOf(resource, target));
+    if (have === null) return;
+    this.fence.stamp(applicationOf(resource, have));
+    const { uid } = have.metadata;
+    await this.client.delete(resource, this.#place(resource, target), target.metadata.name, uid === undefined ? {} : { uid }).catch((error: unknown) => {
       if (!isMeshError(error, 'not-found')) throw error;
     });
-    this.#objects.delete(id);
+    this.#view.drop(resource, have);
   }
 
-  #place(resource: ResourceId, o: KubeObject): { readonly tenant: string | null; readonly namespace: string | null } {
+  #place(resource: ResourceId, o: KubeObject): Place {
     return { tenant: resource.scope === 'cluster' ? null : (o.metadata.tenant ?? 'system'), namespace: resource.scope === 'namespace' ? (o.metadata.namespace ?? 'default') : null };
+  }
+
+  #index(resource: ResourceId, object: KubeObject | null, previous: KubeObject | null): void {
+    if (resource === Resources.Site) this.#sites = null;
+    else if (resource === Resources.Droplet) this.#relays = null;
+    const move = <T extends KubeObject>(index: Index<T>, keyOf: (o: KubeObject) => string | null): void => {
+      const [before, now] = [previous === null ? null : keyOf(previous), object === null ? null : keyOf(object)];
+      if (before !== null && before !== now) index.set(before, idOf(resource, previous as KubeObject), null);
+      if (now !== null) index.set(now, idOf(resource, object as KubeObject), object as T);
+    };
+    const siteOf = (o: KubeObject): string => o.metadata.labels?.[SITE_LABEL] ?? '';
+    if (resource === Resources.Pod) move(this.#pods, (o) => `${applicationOf(resource, o) ?? ''}|${siteOf(o)}`);
+    else if (resource === Resources.Node) move(this.#nodes, siteOf);
+    else if (resource === Resources.Deployment) move(this.#deployments, (o) => applicationOf(resource, o));
+    else if (resource === Resources.Endpoint) move(this.#fronts, (o) => applicationOf(resource, o));
+  }
+
+  #tell(resource: ResourceId, object: KubeObject | null, previous: KubeObject | null): void {
+    if (resource === Resources.Site || resource === Resources.Node) this.#listener.site();
+    if (NETWORK.has(resource.plural) && (object === null || previous === null || !isSameContent(object, previous))) this.#listener.network();
+    for (const o of [object, previous]) {
+      const key = o === null ? null : applicationOf(resource, o);
+      if (key !== null) this.#listener.application(key);
+    }
   }
 }
