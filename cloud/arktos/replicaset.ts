@@ -9,11 +9,20 @@ const BURST = 100;
 
 const isOver = (p: Pod): boolean => p.status?.phase === 'Succeeded' || p.status?.phase === 'Failed';
 
-/** Cheapest to lose first: without a node, not running, not ready, youngest. */
+/** As in Kubernetes: a number, absent or not a number = 0; of pods that are as ready as each other the lowest goes first. */
+export const DELETION_COST = 'controller.kubernetes.io/pod-deletion-cost';
+
+/** As a text that sorts like the number; the range is that of an int32. */
+function costOf(pod: Pod): string {
+  const cost = Number(pod.metadata.annotations?.[DELETION_COST] ?? 0);
+  return String((Number.isSafeInteger(cost) ? Math.max(-(2 ** 31), Math.min(2 ** 31, cost)) : 0) + 2 ** 32).padStart(11, '0');
+}
+
+/** Cheapest to lose first: without a node, not running, not ready, of the lowest deletion cost, youngest. */
 function worth(pod: Pod): string {
   const rank = (pod.spec.nodeName ?? '') === '' ? 0 : pod.status?.phase !== 'Running' ? 1 : isReady(pod) ? 3 : 2;
   const age = 9e15 - Date.parse(pod.metadata.creationTimestamp ?? '1970-01-01');
-  return `${rank} ${String(age).padStart(16, '0')} ${pod.metadata.name}`;
+  return `${rank} ${costOf(pod)} ${String(age).padStart(16, '0')} ${pod.metadata.name}`;
 }
 
 function newPod(rs: ReplicaSet): Pod {

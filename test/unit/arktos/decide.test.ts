@@ -151,6 +151,14 @@ it('deletes what is worth least: no node, not ready, youngest', () => {
   for (const [n, gone] of [[3, ['unplaced']], [2, ['unplaced', 'unready']], [1, ['unplaced', 'unready', 'young']]] as const) assert.equal(deleted(decideReplicaSet(rs(n), pods, NOW).steps), [...gone]);
 });
 
+it('loses of equally ready pods the one with the lowest deletion cost, and a pod that is not ready before it', () => {
+  const cost = (name: string, value: string): Pod => pod(name, ready, { annotations: { 'controller.kubernetes.io/pod-deletion-cost': value }, creationTimestamp: '2020-01-01T00:00:00Z' }, { nodeName: 'n' });
+  const pods = [cost('old', '-100'), cost('dear', '5'), pod('young', ready, { creationTimestamp: '2025-01-01T00:00:00Z' }, { nodeName: 'n' }), cost('odd', 'much')];
+  assert.equal(deleted(decideReplicaSet(rs(3), pods, NOW).steps), ['old']);
+  assert.equal(deleted(decideReplicaSet(rs(1), pods, NOW).steps), ['old', 'young', 'odd']);
+  assert.equal(deleted(decideReplicaSet(rs(4), [...pods, pod('unready', { phase: 'Running' }, {}, { nodeName: 'n' })], NOW).steps), ['unready']);
+});
+
 it('adopts a matching pod without an owner', () => {
   assert.equal(short(decideReplicaSet(rs(1), [pod('a', ready, { ownerReferences: [] })], NOW).steps), ['patch Pod', 'status ReplicaSet']);
 });
