@@ -27,7 +27,14 @@ export interface ListOptions {
   readonly namespace?: string | null;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
+  /**
+   * A look at an object's name and stored bytes before it is decoded: false = the caller has no use for it. An object is left out when neither its
+   * old nor its new state is of use; one that goes is always told. Only the in-process client looks; others give more than was asked for.
+   */
+  readonly glance?: Glance;
 }
+
+export type Glance = (name: string, bytes: Uint8Array) => boolean;
 
 export interface ListResult<T extends KubeObject> {
   readonly items: readonly T[];

@@ -139,7 +139,10 @@ export class Informer<T extends KubeObject> implements Service {
   #apply(event: WatchEvent<T>, position: string): string {
     if (event.type === 'BOOKMARK') return event.resourceVersion === '' ? position : event.resourceVersion;
     const key = keyOf(event.object);
-    this.#put(key, event.type === 'DELETED' ? null : event.object, this.#cache.get(key) ?? null);
+    const known = this.#cache.get(key) ?? null;
+    // What a glance left out is not in the cache, and its end is told all the same.
+    if (event.type === 'DELETED') this.#put(key, null, known ?? event.object);
+    else this.#put(key, event.object, known);
     return event.object.metadata.resourceVersion ?? position;
   }
 

@@ -35,6 +35,9 @@ export type Resolve = (ref: string) => Schema;
 /** Checks of string formats beyond a pattern. Each returns what was expected, or null when the value is right. */
 const IPV4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
 
+/** How clients and servers write times; it costs a tenth of the general parser. */
+const USUAL_TIME = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ$/;
+
 const QUANTITY = /^[+-]?(\d+|\d+\.\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?$/;
 
 const formats: Readonly<Record<string, (v: string) => string | null>> = {
@@ -42,7 +45,7 @@ const formats: Readonly<Record<string, (v: string) => string | null>> = {
   cidr: checkCidr,
   mac: (v) => (/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(v) ? null : 'must be a MAC address such as 02:00:00:00:00:01'),
   'host-port': (v) => (/^[^\s:]+:\d{1,5}$/.test(v) && Number(v.slice(v.lastIndexOf(':') + 1)) <= 65535 ? null : 'must be host:port'),
-  'date-time': (v) => (Number.isNaN(Date.parse(v)) ? 'must be an RFC 3339 time such as 2030-01-31T12:00:00Z' : null),
+  'date-time': (v) => (!USUAL_TIME.test(v) && Number.isNaN(Date.parse(v)) ? 'must be an RFC 3339 time such as 2030-01-31T12:00:00Z' : null),
   'dns-label': (v) => (v.length <= 63 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(v) ? null : 'must be lower case letters, digits and "-", at most 63 characters'),
 };
 
@@ -115,6 +118,14 @@ function validateArray(s: Schema, value: Json, path: string, walk: Walk): void {
   if (items !== undefined) for (const [i, v] of value.entries()) validate(items, v, `${path}[${i}]`, walk);
 }
 
+const patterns = new Map<string, RegExp>();
+
+function patternOf(source: string): RegExp {
+  const known = patterns.get(source) ?? new RegExp(source);
+  patterns.set(source, known);
+  return known;
+}
+
 function validateString(s: Schema, value: Json, path: string, walk: Walk): void {
   if (typeof value !== 'string') return wrong(walk, path, 'must be a string');
   if (s.enum !== undefined && !s.enum.includes(value)) {
@@ -122,7 +133,7 @@ function validateString(s: Schema, value: Json, path: string, walk: Walk): void 
   }
   if (s.minLength !== undefined && value.length < s.minLength) wrong(walk, path, 'must not be empty');
   if (s.maxLength !== undefined && value.length > s.maxLength) wrong(walk, path, `must be at most ${s.maxLength} characters`);
-  if (s.pattern !== undefined && !new RegExp(s.pattern).test(value)) wrong(walk, path, `must match ${s.pattern}`);
+  if (s.pattern !== undefined && !patternOf(s.pattern).test(value)) wrong(walk, path, `must match ${s.pattern}`);
   const expected = s.format === undefined ? null : (formats[s.format]?.(value) ?? null);
   if (expected !== null) wrong(walk, path, expected);
 }

@@ -106,7 +106,7 @@ export class LocalClient implements Client {
   #scope(verb: 'list' | 'watch', resource: ResourceId, o: ListOptions): Scope {
     const tenant = resource.scope === 'cluster' ? null : (o.tenant ?? this.#who.tenant);
     this.#permit(verb, resource, '', tenant, '');
-    return { tenant, namespace: o.namespace ?? null, labelSelector: o.labelSelector ?? '', fieldSelector: o.fieldSelector ?? '' };
+    return { tenant, namespace: o.namespace ?? null, labelSelector: o.labelSelector ?? '', fieldSelector: o.fieldSelector ?? '', ...(o.glance === undefined ? {} : { glance: o.glance }) };
   }
 
   #permit(verb: Verb, resource: ResourceId, subresource: string, tenant: string | null, name: string): void {

@@ -1,7 +1,8 @@
 /** Lists with continuation and watches with history, as stored bytes; nothing here parses an object unless a selector has to look inside. */
+import type { Glance } from '../../api/client.ts';
 import type { KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
-import type { Entry, Store } from '../store/port.ts';
+import type { Entry, Store, StoreEvent } from '../store/port.ts';
 import { badRequest } from './errors.ts';
 import { addressOf, prefixOf } from './keys.ts';
 import { compile, type Selector } from './selectors.ts';
@@ -12,6 +13,7 @@ export interface Scope {
   readonly namespace: string | null;
   readonly labelSelector: string;
   readonly fieldSelector: string;
+  readonly glance?: Glance;
 }
 
 export interface Page {
@@ -37,7 +39,7 @@ export async function list(store: Store, def: KindDefinition, scope: Scope, limi
   const from = token === '' ? null : decodeToken(token);
   if (limit <= 0 && from === null) {
     const range = await store.range({ prefix });
-    return { entries: filtered(def, range.entries, selector), revision: range.revision, next: '' };
+    return { entries: filtered(def, range.entries, selector, scope.glance), revision: range.revision, next: '' };
   }
   const entries: Entry[] = [];
   let revision = from?.revision;
@@ -59,9 +61,15 @@ export async function list(store: Store, def: KindDefinition, scope: Scope, limi
 
 const needsNamespaceTest = (scope: Scope): boolean => scope.tenant === 'all' && scope.namespace !== null;
 
-function filtered(def: KindDefinition, entries: readonly Entry[], selector: Selector): readonly Entry[] {
-  return selector.all ? entries : entries.filter((e) => selector.matches(addressOf(def.resource, e.key), e.value));
+function filtered(def: KindDefinition, entries: readonly Entry[], selector: Selector, glance: Glance | undefined): readonly Entry[] {
+  const matching = selector.all ? entries : entries.filter((e) => selector.matches(addressOf(def.resource, e.key), e.value));
+  return glance === undefined ? matching : matching.filter((e) => glance(nameOf(e.key), e.value));
 }
+
+/** The last part of a key. */
+const nameOf = (key: string): string => key.slice(key.lastIndexOf('/') + 1);
+
+const isOfUse = (glance: Glance, e: StoreEvent): boolean => e.value === null || glance(nameOf(e.key), e.value) || (e.previous !== null && glance(nameOf(e.key), e.previous));
 
 const encodeToken = (revision: number, after: string): string => Buffer.from(JSON.stringify([revision, after])).toString('base64url');
 
@@ -84,6 +92,7 @@ export async function* watch(store: Store, def: KindDefinition, scope: Scope, af
   const selector = compile(def, scope.labelSelector, scope.fieldSelector, needsNamespaceTest(scope) ? scope.namespace : null);
   for await (const batch of store.watch({ prefix, after }, signal)) {
     for (const e of batch.events) {
+      if (scope.glance !== undefined && !isOfUse(scope.glance, e)) continue;
       const address = addressOf(def.resource, e.key);
       const was = e.previous !== null && selector.matches(address, e.previous);
       const is = e.value !== null && selector.matches(address, e.value);

@@ -11,6 +11,13 @@ import type { Logger } from '../../base/log.ts';
 
 export const LEASES = { tenant: 'system', namespace: 'node-lease' } as const;
 
+const OWNERS = Buffer.from('"ownerReferences"');
+const FINALIZERS = Buffer.from('"finalizers"');
+const hasTies = (_: string, bytes: Uint8Array): boolean => {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return text.includes(OWNERS) || text.includes(FINALIZERS);
+};
+
 export class World implements Service {
   readonly name = 'caches';
   readonly client: Client;
@@ -38,7 +45,8 @@ export class World implements Service {
     this.leases = of(Resources.Lease, LEASES);
     this.sites = of(Resources.Site, {});
     const plain = <T extends KubeObject>(i: Informer<T>): Informer<KubeObject> => i as unknown as Informer<KubeObject>;
-    const others = [Resources.ConfigMap, Resources.Secret, Resources.Service, Resources.Placement].map((r) => [r, of<KubeObject>(r)] as const);
+    // Of these only ties matter here. Thousands of them have none, and are neither decoded nor kept.
+    const others = [Resources.ConfigMap, Resources.Secret, Resources.Service, Resources.Placement].map((r) => [r, of<KubeObject>(r, { tenant: 'all', glance: hasTies })] as const);
     this.owned = new Map<ResourceId, Informer<KubeObject>>([[Resources.Deployment, plain(this.deployments)], [Resources.ReplicaSet, plain(this.replicaSets)], [Resources.Pod, plain(this.pods)], ...others]);
     this.#all = [...this.owned.values(), plain(this.nodes), plain(this.leases), plain(this.sites)];
   }

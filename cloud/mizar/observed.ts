@@ -67,7 +67,7 @@ export class Observed implements Service {
       endpoints: m<Endpoint>(Resources.Endpoint, everywhere),
       pods: m<Pod>(Resources.Pod, everywhere),
       leases: m<Lease>(Resources.Lease, { ...SYSTEM, labelSelector: CLAIM_LABEL }),
-      configMaps: new Informer<ConfigMap>({ client: options.client, resource: Resources.ConfigMap, list: SYSTEM, log: options.log, clock: options.clock, firstRetryMs: 50, maxRetryMs: 5_000 }),
+      configMaps: new Informer<ConfigMap>({ client: options.client, resource: Resources.ConfigMap, list: { ...SYSTEM, glance: isRecord }, log: options.log, clock: options.clock, firstRetryMs: 50, maxRetryMs: 5_000 }),
     };
     this.#informers.configMaps.onChange((_, after, before) => this.#configMap(before, after));
     this.#group = new ServiceGroup(this.name, Object.values(this.#informers));
