@@ -3,9 +3,9 @@ import type { Client } from '../../api/client.ts';
 import type { Application, Placement, PlacementPolicy, PolicySpec, Site } from '../../api/kinds/mesh.ts';
 import type { Vpc } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
-import { createModel, type Model, type Placements, type SiteModel } from './model.ts';
+import { createModel, type ApplicationModel, type Model, type Placements, type SiteModel } from './model.ts';
 import type { SiteState } from './failure.ts';
-import { memoryOf } from './memory.ts';
+import { memoryOf, type Memory } from './memory.ts';
 import { keyOf, placeOf } from './region-objects.ts';
 import type { Telemetry } from './telemetry.ts';
 
