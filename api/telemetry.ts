@@ -16,14 +16,25 @@ export interface TrafficSample {
   readonly sequence: number;
   readonly at: number;
   readonly periodMs: number;
-  readonly rows: readonly { readonly application: string; readonly clientRegion: string; readonly connections: number; readonly bytesIn: number; readonly bytesOut: number; readonly rttMs: number | null }[];
+  readonly rows: readonly {
+    readonly application: string; readonly clientRegion: string;
+    readonly connections: number; readonly bytesIn: number; readonly bytesOut: number;
+    /** Mean ms between client and front over the handshakes of the period; null = none ended. */
+    readonly rttMs: number | null;
+    /** How many handshakes ended well; fewer than `connections` means that some did not. Absent or null = not counted (UDP, older agents). */
+    readonly handshakes?: number | null;
+  }[];
 }
 
 /** Round-trip times to other sites and to client regions; null = no answer in time. */
 export interface ProbeSample {
   readonly site: string;
   readonly at: number;
-  readonly rows: readonly { readonly to: string; readonly kind: 'site' | 'client-region'; readonly rttMs: number | null; readonly loss: number }[];
+  readonly rows: readonly {
+    readonly to: string; readonly kind: 'site' | 'client-region'; readonly rttMs: number | null; readonly loss: number;
+    /** Mbit/s, from a short train of packets, once in a while; absent or null = not measured in this round. */
+    readonly mbps?: number | null;
+  }[];
 }
 
 export interface CapacitySample {

@@ -136,7 +136,9 @@ export interface CountRow {
   readonly packetsIn: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Mean over all handshakes; null = none ended well. */
   readonly rttMs: number | null;
+  readonly handshakes: number;
 }
 
 type Entries = readonly { readonly key: Buffer; readonly value: Buffer }[];
@@ -149,7 +151,7 @@ export function decodeCounts(entries: Entries): readonly CountRow[] {
       for (let f = 0; f < 6; f++) sum[f] = (sum[f] ?? 0) + Number(value.readBigUInt64LE(cpu + 8 * f));
     }
     const [connections = 0, packetsIn = 0, bytesIn = 0, bytesOut = 0, rttNs = 0, rtts = 0] = sum;
-    return { application: key.readUInt16LE(0), clientRegion: key.readUInt16LE(2), connections, packetsIn, bytesIn, bytesOut, rttMs: rtts === 0 ? null : rttNs / rtts / 1e6 };
+    return { application: key.readUInt16LE(0), clientRegion: key.readUInt16LE(2), connections, packetsIn, bytesIn, bytesOut, rttMs: rtts === 0 ? null : rttNs / rtts / 1e6, handshakes: rtts };
   });
 }
 

@@ -16,24 +16,35 @@ export interface Reported {
   readonly epoch: string;
   readonly sequence: number;
   readonly at: number;
-  readonly totals: Readonly<Record<string, readonly [connections: number, bytesIn: number, bytesOut: number]>>;
+  readonly totals: Readonly<Record<string, Totals>>;
 }
+
+type Totals = readonly [connections: number, bytesIn: number, bytesOut: number, handshakes?: number, handshakeMs?: number];
+
+const NOTHING: Totals = [0, 0, 0, 0, 0];
 
 /** The difference between two readings; a total that went back means that the counters began again. Pure. */
 export function trafficSince(last: Reported, counts: readonly FrontCount[], names: Names, site: string, now: number): { readonly sample: TrafficSample | null; readonly next: Reported } {
-  const totals: Record<string, readonly [number, number, number]> = {};
-  for (const c of counts) totals[`${c.application}/${c.clientRegion}`] = [c.connections, c.bytesIn, c.bytesOut];
+  const totals: Record<string, Totals> = {};
+  for (const c of counts) totals[`${c.application}/${c.clientRegion}`] = [c.connections, c.bytesIn, c.bytesOut, c.handshakes, (c.rttMs ?? 0) * c.handshakes];
   const restarted = Object.entries(last.totals).some(([key, old]) => (totals[key]?.[0] ?? 0) < old[0]);
   const epoch = restarted ? `${last.epoch.split('#')[0]}#${now}` : last.epoch;
   const rows: TrafficSample['rows'][number][] = [];
   for (const c of counts) {
-    const old = restarted ? [0, 0, 0] as const : (last.totals[`${c.application}/${c.clientRegion}`] ?? [0, 0, 0] as const);
-    const row = { application: names.application(c.application) ?? `#${c.application}`, clientRegion: names.clientRegion(c.clientRegion) ?? `#${c.clientRegion}`, connections: c.connections - old[0], bytesIn: c.bytesIn - old[1], bytesOut: c.bytesOut - old[2], rttMs: c.rttMs };
+    const old = restarted ? NOTHING : (last.totals[`${c.application}/${c.clientRegion}`] ?? NOTHING);
+    const row = { application: names.application(c.application) ?? `#${c.application}`, clientRegion: names.clientRegion(c.clientRegion) ?? `#${c.clientRegion}`, connections: c.connections - old[0], bytesIn: c.bytesIn - old[1], bytesOut: c.bytesOut - old[2], ...handshakesSince(c, old) };
     if (row.connections > 0 || row.bytesIn > 0 || row.bytesOut > 0) rows.push(row);
   }
   const sequence = last.sequence + 1;
   const sample = rows.length === 0 ? null : { site, epoch, sequence, at: now, periodMs: Math.max(1, now - last.at), rows };
   return { sample, next: { epoch, sequence: sample === null ? last.sequence : sequence, at: now, totals } };
+}
+
+/** The kernel keeps sums since the maps were made; of interest is the mean of this period. Where none ever ended well, they are not counted (UDP). */
+function handshakesSince(c: FrontCount, [, , , handshakes = 0, ms = 0]: Totals): { readonly rttMs: number | null; readonly handshakes: number | null } {
+  if (c.handshakes === 0) return { rttMs: null, handshakes: null };
+  const ended = c.handshakes - handshakes;
+  return { rttMs: ended <= 0 ? null : Math.max(0, (c.rttMs ?? 0) * c.handshakes - ms) / ended, handshakes: Math.max(0, ended) };
 }
 
 interface Sent {

@@ -10,7 +10,9 @@ export interface FrontCount {
   readonly connections: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Mean ms over all handshakes; null = none ended well. */
   readonly rttMs: number | null;
+  readonly handshakes: number;
 }
 
 export interface TransitPort {

@@ -49,7 +49,9 @@ function take(telemetry: Telemetry, kind: string, site: string, sample: unknown,
     const row = (r ?? {}) as Record<string, unknown>;
     const names = kind === 'traffic' ? ['application', 'clientRegion'] : ['to', 'kind'];
     for (const f of names) if (typeof row[f] !== 'string' || row[f].length > 512) throw bad(`rows[${i}].${f}: expected a string`);
-    if (kind === 'traffic' && !isNumber(row['connections'])) throw bad(`rows[${i}].connections: expected a number`);
+    for (const f of kind === 'traffic' ? ['connections', 'bytesIn', 'bytesOut'] : ['loss']) if (!isNumber(row[f])) throw bad(`rows[${i}].${f}: expected a number`);
+    for (const f of ['handshakes', 'mbps']) if (row[f] !== undefined && row[f] !== null && !isNumber(row[f])) throw bad(`rows[${i}].${f}: expected a number or null`);
+    if (kind === 'probes' && row['kind'] !== 'site' && row['kind'] !== 'client-region') throw bad(`rows[${i}].kind: expected site or client-region`);
     if (row['rttMs'] !== null && !isNumber(row['rttMs'])) throw bad(`rows[${i}].rttMs: expected a number or null`);
   }
   if (kind === 'traffic') {

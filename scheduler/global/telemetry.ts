@@ -1,127 +1,184 @@
 /**
  * What sites report, made into demand, latency and capacity. Pure bookkeeping in memory: samples and times come in, numbers come out.
  * Nothing is believed blindly: duplicates, late, absurd and foreign samples are dropped or repaired, and each kind of repair is counted.
- * Memory is bounded by the limits below; what is least in use goes first.
+ * Memory is bounded by the limits below; what is least in use goes first, what decayed to nothing is given back.
  */
 import type { CapacitySample, ProbeSample, TrafficSample } from '../../api/telemetry.ts';
+import { Neighbours } from './neighbours.ts';
+import { SampleLog } from './sample-log.ts';
+import { Names } from './sparse.ts';
+import { type Rates, TrafficWindows } from './traffic-windows.ts';
+import { type WayRepair, Ways, type WaySample } from './ways.ts';
 
 export interface TelemetryOptions {
   /** Half of an observation's weight is gone after so long. @default 10000 */
   readonly halfLifeMs?: number;
+  /** Application x client region x site. @default 2000000 */
   readonly maxRows?: number;
+  /** Site x site, and client region x site. @default 2000000 */
+  readonly maxWays?: number;
   /** Coordinates of sites and client regions, for ways that nobody measured. */
   readonly locationOf?: (kind: 'site' | 'client-region', name: string) => { readonly latitude: number; readonly longitude: number } | null;
 }
 
-interface Rate {
-  value: number;
-  at: number;
+/** How clients of one region fared with instances at one site. */
+export interface Observed {
+  /** Counted by the fronts, times the share that they give to the site. */
+  readonly connections: number;
+  /** Connections that no handshake ended well, 0..1; null = the fronts did not count handshakes (UDP, or an older agent). */
+  readonly failed: number | null;
+  /** ms: client to front as the handshakes measured it, and front to site as probes did; null = neither is known. */
+  readonly latencyMs: number | null;
 }
 
-interface Way {
-  ms: number;
-  at: number;
+export interface Link {
+  readonly from: string;
+  readonly to: string;
+  readonly rttMs: number;
+  /** 0..1 */
+  readonly loss: number;
+  /** null = no estimate. */
+  readonly mbps: number | null;
 }
 
-export type Repair = 'duplicate' | 'late' | 'clock-off' | 'absurd' | 'below-light-speed' | 'malformed' | 'evicted';
+export type Repair = 'duplicate' | 'late' | 'missing' | 'clock-off' | 'malformed' | WayRepair;
 
+/** Older samples say nothing of now. */
 const LATE_MS = 60_000;
-const CLOCK_OFF_MS = 10_000;
 const MAX_CONNECTIONS_PER_SECOND = 10_000_000;
-const MAX_RTT_MS = 60_000;
-const SEQUENCES_KEPT = 128;
-const WAY_KEPT_MS = 600_000;
+const MAX_BYTES_PER_SECOND = 1e12;
+const MAX_PERIOD_MS = 3_600_000;
+const MAX_NAMES = 1_000_000;
+const SWEEP_MS = 60_000;
 /** Light in fibre: 200 km a ms, there and back. */
 const KM_PER_RTT_MS = 100;
 /** Fibre is not laid straight. */
 const DETOUR = 1.5;
+const SAME_SITE_MS = 0.2;
 
 export class Telemetry {
-  readonly #o: Required<Omit<TelemetryOptions, 'locationOf'>> & Pick<TelemetryOptions, 'locationOf'>;
-  /** application NUL client region NUL site */
-  readonly #rates = new Map<string, Rate>();
-  readonly #ways = new Map<string, Way>();
-  readonly #capacity = new Map<string, CapacitySample & { readonly received: number }>();
-  readonly #seen = new Map<string, { readonly epoch: string; readonly sequences: Set<number>; highest: number }>();
+  readonly #locationOf: TelemetryOptions['locationOf'];
+  readonly #sites = new Names(MAX_NAMES);
+  readonly #regions = new Names(MAX_NAMES);
+  readonly #traffic: TrafficWindows;
+  readonly #siteWays: Ways;
+  readonly #clientWays: Ways;
+  readonly #log = new SampleLog();
+  readonly #capacity = new Map<string, CapacitySample>();
   readonly #heard = new Map<string, number>();
+  readonly #neighbours = new Neighbours();
   readonly #repairs = new Map<string, number>();
+  #fronts: { readonly of: readonly string[]; readonly set: ReadonlySet<string> } = { of: [], set: new Set() };
+  #sweptAt = 0;
 
   constructor(options: TelemetryOptions = {}) {
-    this.#o = { halfLifeMs: 10_000, maxRows: 2_000_000, ...options };
+    const { halfLifeMs = 10_000, maxRows = 2_000_000, maxWays = 2_000_000 } = options;
+    this.#locationOf = options.locationOf;
+    this.#traffic = new TrafficWindows({ applications: new Names(MAX_NAMES), regions: this.#regions, sites: this.#sites }, { halfLifeMs, max: maxRows });
+    this.#siteWays = new Ways(this.#sites, this.#sites, maxWays);
+    this.#clientWays = new Ways(this.#regions, this.#sites, maxWays);
   }
 
   traffic(sample: TrafficSample, now: number): void {
     this.#heard.set(sample.site, now);
-    if (!this.#isNew(sample)) return this.#repair(sample.site, 'duplicate');
-    if (now - sample.at > LATE_MS) return this.#repair(sample.site, 'late');
-    if (sample.at - now > CLOCK_OFF_MS) this.#repair(sample.site, 'clock-off'); // counted by the time of arrival instead
-    if (!(sample.periodMs > 0 && sample.periodMs <= 3_600_000)) return this.#repair(sample.site, 'absurd');
-    for (const row of sample.rows) {
-      const rps = (row.connections * 1000) / sample.periodMs;
-      if (!(rps >= 0 && rps <= MAX_CONNECTIONS_PER_SECOND)) {
-        this.#repair(sample.site, 'absurd');
-        continue;
-      }
-      this.#observe(`${row.application}\0${row.clientRegion}\0${sample.site}`, row.connections, now);
-      if (row.rttMs !== null) this.#way(`r\0${row.clientRegion}\0${sample.site}`, row.rttMs, now, sample.site, this.#floor('client-region', row.clientRegion, sample.site));
-    }
+    if (!Number.isSafeInteger(sample.sequence)) return this.#repair(sample.site, 'malformed');
+    const { isNew, missing } = this.#log.take(sample);
+    if (!isNew) return this.#repair(sample.site, 'duplicate');
+    if (missing > 0) this.#repair(sample.site, 'missing', missing);
+    const age = this.#age(sample.site, sample.at, now);
+    if (age > LATE_MS) return this.#repair(sample.site, 'late');
+    if (!(sample.periodMs > 0 && sample.periodMs <= MAX_PERIOD_MS)) return this.#repair(sample.site, 'absurd');
+    for (const row of sample.rows) this.#trafficRow(sample, row, age, now);
   }
 
   probes(sample: ProbeSample, now: number): void {
     this.#heard.set(sample.site, now);
-    if (Math.abs(now - sample.at) > LATE_MS) this.#repair(sample.site, 'clock-off'); // a round trip needs no common clock
+    if (this.#age(sample.site, sample.at, now) > LATE_MS) return this.#repair(sample.site, 'late');
+    this.#neighbours.observe(sample, now);
     for (const row of sample.rows) {
-      if (row.rttMs === null) continue;
-      const key = row.kind === 'site' ? `s\0${sample.site}\0${row.to}` : `r\0${row.to}\0${sample.site}`;
-      this.#way(key, row.rttMs, now, sample.site, this.#floor(row.kind, row.to, sample.site));
+      const isSite = row.kind === 'site';
+      const { rttMs, loss, mbps } = row;
+      if (rttMs === null) continue;
+      const from = isSite ? sample.site : row.to;
+      this.#way(isSite ? this.#siteWays : this.#clientWays, from, isSite ? row.to : sample.site, { rttMs, loss, mbps }, sample.site, row.kind, now);
     }
   }
 
   capacity(sample: CapacitySample, now: number): void {
     this.#heard.set(sample.site, now);
-    if (!(sample.cpuMilli >= 0 && sample.memoryMiB >= 0 && sample.cpuMilli < 1e9 && sample.memoryMiB < 1e9)) return this.#repair(sample.site, 'absurd');
+    const isPossible = (v: number): boolean => v >= 0 && v < 1e9;
+    if (![sample.cpuMilli, sample.memoryMiB, sample.usedCpuMilli, sample.usedMemoryMiB].every(isPossible)) return this.#repair(sample.site, 'absurd');
     const last = this.#capacity.get(sample.site);
-    if (last !== undefined && sample.at < last.at && last.at - now < CLOCK_OFF_MS) return this.#repair(sample.site, 'late');
-    this.#capacity.set(sample.site, { ...sample, received: now });
+    this.#age(sample.site, sample.at, now);
+    // of two samples of one clock the later counts; a clock that was set back does not stop them for ever
+    if (last !== undefined && sample.at < last.at && last.at - sample.at < LATE_MS) return this.#repair(sample.site, 'late');
+    this.#capacity.set(sample.site, sample);
   }
 
   /** Requests per second of an application by client region, over all the sites where they arrived. */
   demand(now: number): ReadonlyMap<string, ReadonlyMap<string, number>> {
-    const out = new Map<string, Map<string, number>>();
-    for (const [key, rate] of this.#rates) {
-      const rps = this.#perSecond(rate, now);
-      if (rps < 1e-3) {
-        this.#rates.delete(key);
-        continue;
-      }
-      const [application = '', region = ''] = key.split('\0');
-      const regions = out.get(application) ?? new Map<string, number>();
-      out.set(application, regions.set(region, (regions.get(region) ?? 0) + rps));
-    }
-    return out;
+    if (now - this.#sweptAt >= SWEEP_MS) this.#sweep(now);
+    return this.#traffic.demand(now);
   }
 
-  /** Measured; the other way round when only that was measured; an estimate from coordinates when nothing was; else null. */
+  /** Per second, of one application, client region and front site. */
+  rates(application: string, clientRegion: string, site: string, now: number): Rates {
+    return this.#traffic.rates(application, clientRegion, site, now);
+  }
+
+  /**
+   * How clients of a region fare with an application's instances at `site` since a moment of the last minute. Fronts count by region, not by
+   * the instance that they chose: `shareAt` says which part (0..1) of a front's connections goes to the site. null = nothing arrived.
+   */
+  observed(application: string, site: string, clientRegion: string, sinceMs: number, now: number, shareAt: (front: string) => number = () => 1): Observed | null {
+    let [connections, counted, failed, timed, ms] = [0, 0, 0, 0, 0];
+    this.#traffic.since(application, clientRegion, sinceMs, now, (front, s) => {
+      const weight = s.connections * Math.min(1, Math.max(0, shareAt(front)));
+      if (weight <= 0) return;
+      connections += weight;
+      if (s.handshakes !== null) {
+        counted += weight;
+        failed += weight * (1 - s.handshakes / s.connections);
+      }
+      const first = s.rttMs ?? this.#clientWays.ms(clientRegion, front, now);
+      const second = this.siteRtt(front, site, now);
+      if (first === null || second === null) return;
+      timed += weight;
+      ms += weight * (first + (front === site ? 0 : second));
+    });
+    if (connections === 0) return null;
+    return { connections, failed: counted === 0 ? null : failed / counted, latencyMs: timed === 0 ? null : ms / timed };
+  }
+
+  /** Measured; the other way round when only that was measured, or when both cannot be true; an estimate from coordinates when nothing was; else null. */
   siteRtt(a: string, b: string, now: number): number | null {
-    if (a === b) return 0.2;
-    return this.#read(`s\0${a}\0${b}`, now) ?? this.#read(`s\0${b}\0${a}`, now) ?? this.#estimate(this.#o.locationOf?.('site', a), this.#o.locationOf?.('site', b));
+    if (a === b) return SAME_SITE_MS;
+    return this.#siteWays.either(a, b, now) ?? this.#estimate(this.#locationOf?.('site', a), this.#locationOf?.('site', b));
   }
 
   measuredSiteRtt(a: string, b: string, now: number): number | null {
-    return this.#read(`s\0${a}\0${b}`, now);
+    return this.#siteWays.ms(a, b, now);
   }
 
   /** From clients of a region to an instance at `site`: measured, else over the best front that was measured, else estimated. */
   clientRtt(region: string, site: string, fronts: readonly string[], now: number): number | null {
-    const direct = this.#read(`r\0${region}\0${site}`, now);
+    const direct = this.#clientWays.ms(region, site, now);
     if (direct !== null) return direct;
+    if (this.#fronts.of !== fronts) this.#fronts = { of: fronts, set: new Set(fronts) };
     let best: number | null = null;
-    for (const f of fronts) {
-      const first = this.#read(`r\0${region}\0${f}`, now);
-      const second = first === null ? null : (this.#read(`s\0${f}\0${site}`, now) ?? this.#read(`s\0${site}\0${f}`, now));
-      if (first !== null && second !== null && (best === null || first + second < best)) best = first + second;
-    }
-    return best ?? this.#estimate(this.#o.locationOf?.('client-region', region), this.#o.locationOf?.('site', site));
+    this.#clientWays.each(region, now, (front, first) => {
+      if ((best !== null && first >= best) || !this.#fronts.set.has(front)) return;
+      const second = this.#siteWays.either(front, site, now);
+      if (second !== null && (best === null || first + second < best)) best = first + second;
+    });
+    return best ?? this.#estimate(this.#locationOf?.('client-region', region), this.#locationOf?.('site', site));
+  }
+
+  /** Every way between sites that was measured in the last ten minutes, from `site`. */
+  links(site: string, now: number): readonly Link[] {
+    const out: Link[] = [];
+    this.#siteWays.each(site, now, (to, rttMs) => out.push({ from: site, to, rttMs, ...(this.#siteWays.quality(site, to, now) ?? { loss: 0, mbps: null }) }));
+    return out.sort((a, b) => (a.to < b.to ? -1 : 1));
   }
 
   capacityOf(site: string): CapacitySample | null {
@@ -135,12 +192,12 @@ export class Telemetry {
 
   /** Who measured an answer from `site` since a moment: witnesses that it lives. */
   witnesses(site: string, since: number): readonly string[] {
-    const out: string[] = [];
-    for (const [key, way] of this.#ways) {
-      const [kind, from = '', to = ''] = key.split('\0');
-      if (kind === 's' && to === site && way.at >= since) out.push(from);
-    }
-    return out;
+    return this.#neighbours.witnesses(site, since);
+  }
+
+  /** Who had an answer from `site` before, and reported since a moment that it gets none any more. */
+  deniers(site: string, since: number): readonly string[] {
+    return this.#neighbours.deniers(site, since);
   }
 
   /** `<site> <kind of repair>` to how often. */
@@ -148,66 +205,47 @@ export class Telemetry {
     return this.#repairs;
   }
 
-  #isNew(sample: TrafficSample): boolean {
-    const known = this.#seen.get(sample.site);
-    if (known === undefined || known.epoch !== sample.epoch) {
-      this.#seen.set(sample.site, { epoch: sample.epoch, sequences: new Set([sample.sequence]), highest: sample.sequence });
-      return true;
-    }
-    if (known.sequences.has(sample.sequence) || sample.sequence <= known.highest - SEQUENCES_KEPT) return false;
-    known.sequences.add(sample.sequence);
-    known.highest = Math.max(known.highest, sample.sequence);
-    for (const s of known.sequences) if (s <= known.highest - SEQUENCES_KEPT) known.sequences.delete(s);
-    return true;
+  /** Rows in use, for the metrics. */
+  get sizes(): { readonly traffic: number; readonly siteWays: number; readonly clientWays: number } {
+    return { traffic: this.#traffic.size, siteWays: this.#siteWays.size, clientWays: this.#clientWays.size };
   }
 
-  /** An exponentially decaying count: requests of the last windows, the newest with most weight. */
-  #observe(key: string, count: number, now: number): void {
-    const rate = this.#rates.get(key);
-    if (rate === undefined) {
-      if (this.#rates.size >= this.#o.maxRows) this.#evict();
-      this.#rates.set(key, { value: count, at: now });
-      return;
-    }
-    rate.value = rate.value * this.#decay(now - rate.at) + count;
-    rate.at = Math.max(rate.at, now);
+  #trafficRow(sample: TrafficSample, row: TrafficSample['rows'][number], age: number, now: number): void {
+    const perSecond = (count: number): number => (count * 1000) / sample.periodMs;
+    const isPossible = (count: number, most: number): boolean => perSecond(count) >= 0 && perSecond(count) <= most;
+    if (!isPossible(row.connections, MAX_CONNECTIONS_PER_SECOND) || !isPossible(row.bytesIn, MAX_BYTES_PER_SECOND) || !isPossible(row.bytesOut, MAX_BYTES_PER_SECOND)) return this.#repair(sample.site, 'absurd');
+    const { application, clientRegion, connections, bytesIn, bytesOut, rttMs } = row;
+    const isGood = rttMs !== null && this.#way(this.#clientWays, clientRegion, sample.site, { rttMs }, sample.site, 'client-region', now);
+    const handshakes = row.handshakes === undefined || row.handshakes === null || !(row.handshakes >= 0) ? null : row.handshakes;
+    const evicted = this.#traffic.observe({ application, clientRegion, site: sample.site, connections, bytesIn, bytesOut, handshakes, rttMs: isGood ? rttMs : null }, sample.periodMs, age, now);
+    if (evicted !== 0) this.#repair('all', 'evicted', evicted ?? 1);
   }
 
-  #decay(ms: number): number {
-    return 2 ** (-Math.max(0, ms) / this.#o.halfLifeMs);
+  /** Was the sample believed? */
+  #way(ways: Ways, from: string, to: string, s: WaySample, reporter: string, kind: 'site' | 'client-region', now: number): boolean {
+    const isSite = kind === 'site';
+    const floor = this.#floor(kind, from, to);
+    const repairs = ways.observe(from, to, s, floor, now, isSite);
+    for (const r of repairs) this.#repair(reporter, r);
+    return !repairs.some((r) => r === 'absurd' || r === 'below-light-speed');
   }
 
-  #perSecond(rate: Rate, now: number): number {
-    return (rate.value * this.#decay(now - rate.at) * Math.LN2 * 1000) / this.#o.halfLifeMs;
+  /** ms since the sample was taken, by the site's own clock as far as it can be trusted. */
+  #age(site: string, at: number, now: number): number {
+    const { ageMs, isOff } = this.#log.age(site, at, now);
+    if (isOff) this.#repair(site, 'clock-off');
+    return ageMs;
   }
 
-  #evict(): void {
-    const oldest = this.#rates.keys().next().value;
-    if (oldest === undefined) return;
-    this.#rates.delete(oldest);
-    this.#repair('all', 'evicted');
+  #sweep(now: number): void {
+    this.#sweptAt = now;
+    this.#traffic.sweep(now);
+    this.#siteWays.sweep(now);
+    this.#clientWays.sweep(now);
   }
 
-  #way(key: string, rttMs: number, now: number, reporter: string, floor: number): void {
-    if (!(rttMs > 0 && rttMs < MAX_RTT_MS)) return this.#repair(reporter, 'absurd');
-    if (rttMs < floor) return this.#repair(reporter, 'below-light-speed');
-    const way = this.#ways.get(key);
-    if (way === undefined || now - way.at > WAY_KEPT_MS) {
-      this.#ways.set(key, { ms: rttMs, at: now });
-      return;
-    }
-    // a queue makes a sample slow, nothing makes it fast: down at once, up with patience
-    way.ms += (rttMs < way.ms ? 0.5 : 0.1) * (rttMs - way.ms);
-    way.at = now;
-  }
-
-  #read(key: string, now: number): number | null {
-    const way = this.#ways.get(key);
-    return way === undefined || now - way.at > WAY_KEPT_MS ? null : way.ms;
-  }
-
-  #floor(kind: 'site' | 'client-region', name: string, site: string): number {
-    const km = distanceKm(this.#o.locationOf?.(kind, name), this.#o.locationOf?.('site', site));
+  #floor(kind: 'site' | 'client-region', from: string, site: string): number {
+    const km = distanceKm(this.#locationOf?.(kind, from), this.#locationOf?.('site', site));
     return km === null ? 0 : (km / KM_PER_RTT_MS) * 0.9; // coordinates are of a city, not of a rack
   }
 
@@ -216,9 +254,9 @@ export class Telemetry {
     return km === null ? null : 1 + (km / KM_PER_RTT_MS) * DETOUR;
   }
 
-  #repair(site: string, repair: Repair): void {
+  #repair(site: string, repair: Repair, times = 1): void {
     const key = `${site} ${repair}`;
-    this.#repairs.set(key, (this.#repairs.get(key) ?? 0) + 1);
+    this.#repairs.set(key, (this.#repairs.get(key) ?? 0) + times);
   }
 }
 

@@ -17,16 +17,25 @@ import { suite } from '../../kit/suite.ts';
 
 const { it, run } = suite('edge parts');
 const names = { application: (id: number) => (id === 1 ? 'acme/web' : null), clientRegion: (id: number) => (id === 2 ? 'north' : null) };
-const count = (connections: number, bytesIn = 0) => ({ application: 1, clientRegion: 2, connections, bytesIn, bytesOut: 0, rttMs: null });
+const count = (connections: number, bytesIn = 0, handshakes = 0, rttMs: number | null = null) => ({ application: 1, clientRegion: 2, connections, bytesIn, bytesOut: 0, rttMs, handshakes });
 const fresh = { epoch: 'e', sequence: 0, at: 0, totals: {} };
 
 it('reports only what was counted since the last report that arrived', () => {
   const first = trafficSince(fresh, [count(5, 100)], names, 's', 1000);
-  assert.equal(first.sample?.rows, [{ application: 'acme/web', clientRegion: 'north', connections: 5, bytesIn: 100, bytesOut: 0, rttMs: null }]);
+  assert.equal(first.sample?.rows, [{ application: 'acme/web', clientRegion: 'north', connections: 5, bytesIn: 100, bytesOut: 0, rttMs: null, handshakes: null }]);
   const second = trafficSince(first.next, [count(7, 140)], names, 's', 2000);
   assert.is(second.sample?.rows[0]?.connections, 2);
   assert.is(second.sample?.sequence, 2);
   assert.is(trafficSince(second.next, [count(7, 140)], names, 's', 3000).sample, null);
+});
+
+it('says how long the handshakes of this period took, not those since the counters began', () => {
+  const first = trafficSince(fresh, [count(10, 0, 10, 20)], names, 's', 1000);
+  assert.equal([first.sample?.rows[0]?.rttMs, first.sample?.rows[0]?.handshakes], [20, 10]);
+  const second = trafficSince(first.next, [count(20, 0, 15, 40)], names, 's', 2000);
+  assert.equal([second.sample?.rows[0]?.rttMs, second.sample?.rows[0]?.handshakes, second.sample?.rows[0]?.connections], [80, 5, 10], '10 x 20 ms before, 15 x 40 ms now');
+  const third = trafficSince(second.next, [count(25, 0, 15, 40)], names, 's', 3000);
+  assert.equal([third.sample?.rows[0]?.rttMs, third.sample?.rows[0]?.handshakes], [null, 0], 'five that nobody answered');
 });
 
 it('opens a new epoch when the counters went back, and counts from zero', () => {

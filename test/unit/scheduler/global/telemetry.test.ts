@@ -57,6 +57,24 @@ it('prefers what was measured, each way for itself, and adds up ways over a fron
   assert.equal(t.clientRtt('unknown', 'y', ['x'], NOW), null);
 });
 
+it('tells the mover how clients fare with a site since a moment, by the share that each front gives it', () => {
+  const t = new Telemetry();
+  const [app, at] = ['acme/default/web', NOW + 30_000];
+  const row = (connections: number, handshakes: number, rttMs: number): TrafficSample['rows'][number] => ({ application: app, clientRegion: 'a', connections, bytesIn: 0, bytesOut: 0, rttMs, handshakes });
+  for (let s = 0; s < 30; s++) t.traffic(traffic(s, 0, { rows: [row(s < 15 ? 100 : 40, s < 15 ? 100 : 30, 4)] }), NOW + s * 1000);
+  for (let s = 0; s < 30; s++) t.traffic(traffic(s, 0, { site: 'zone', rows: [row(10, 10, 20)] }), NOW + s * 1000);
+  t.probes({ site: 'edge-a', at, rows: [{ to: 'zone', kind: 'site', rttMs: 36, loss: 0 }] }, at);
+  const all = t.observed(app, 'edge-a', 'a', NOW + 15_000, at);
+  assert.ok(Math.abs((all?.connections ?? 0) - 15 * 50) < 1e-3, String(all?.connections));
+  assert.ok(Math.abs((all?.failed ?? 0) - (0.25 * 40) / 50) < 1e-6, String(all?.failed));
+  assert.ok(Math.abs((all?.latencyMs ?? 0) - (4 * 40 + (20 + 36) * 10) / 50) < 0.01, String(all?.latencyMs));
+  const half = t.observed(app, 'zone', 'a', NOW + 15_000, at, (front) => (front === 'edge-a' ? 0.5 : 0));
+  assert.ok(Math.abs((half?.connections ?? 0) - 15 * 20) < 1e-3);
+  assert.ok(Math.abs((half?.latencyMs ?? 0) - 40) < 0.01);
+  assert.equal(t.observed(app, 'edge-a', 'b', NOW, at), null);
+  assert.equal(t.observed(app, 'edge-a', 'a', at + 60_000, at + 120_000), null, 'the last minute only');
+});
+
 it('takes the site from the topic and refuses what is not a sample, with its path', () => {
   const t = new Telemetry();
   const send = (topic: string, body: unknown): void => receive(t, topic, Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)), NOW);
