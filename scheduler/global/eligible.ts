@@ -1,7 +1,7 @@
 /** Which sites a policy allows. Each refusal is a sentence with the fact behind it. */
 import type { OnUnreachable, PolicySpec, SiteSelector } from '../../api/kinds/mesh.ts';
 import type { ApplicationModel, SiteModel } from './model.ts';
-import { unreachableAt } from './unreachable.ts';
+import { unreachableAt, unreachableSteps } from './unreachable.ts';
 
 export function selects(selector: SiteSelector, site: SiteModel): boolean {
   if (selector.names !== undefined && !selector.names.includes(site.name)) return false;
@@ -10,12 +10,19 @@ export function selects(selector: SiteSelector, site: SiteModel): boolean {
   return true;
 }
 
+/** Where an application belongs when it must not overflow: the edge sites that it requires or prefers, or, without either, every edge site. */
+function isHome(policy: PolicySpec, site: SiteModel): boolean {
+  const preferred = policy.sites?.preferred ?? [];
+  return site.kind === 'edge' && (policy.sites?.required !== undefined || preferred.length === 0 || preferred.some((p) => selects(p, site)));
+}
+
 /** null = the policy allows the site. Says nothing about capacity, reach or latency. */
 export function refusedByPolicy(policy: PolicySpec, site: SiteModel): string | null {
   if (policy.edgeAllowed === false && site.kind === 'edge') return 'is an edge site; the policy says edgeAllowed: false';
   if (policy.residency !== undefined && !policy.residency.includes(site.region)) return `is in region ${site.region}; residency allows ${policy.residency.join(', ')}`;
   if (policy.sites?.forbidden?.includes(site.name) === true) return 'is in sites.forbidden';
   if (policy.sites?.required !== undefined && !selects(policy.sites.required, site)) return 'is not selected by sites.required';
+  if (policy.overflow === false && !isHome(policy, site)) return site.kind === 'edge' ? 'is an edge site that sites.preferred does not select; the policy says overflow: false' : 'is not an edge site; the policy says overflow: false';
   if (policy.minTrust !== undefined && site.trust < policy.minTrust) return `has trust ${site.trust}; the policy asks for ${policy.minTrust}`;
   return null;
 }
@@ -33,6 +40,8 @@ export type Standing =
 
 /** Of the instances at a site out of reach, while the action is in force. */
 const STANDING = { stay: 'keep', duplicate: 'held', fence: 'lost', move: 'lost' } as const satisfies Readonly<Record<OnUnreachable, Standing>>;
+/** A fenced site stops its instances itself when the delay is over; they are replaced so many seconds later, never while they may still serve. */
+export const FENCE_MARGIN_SECONDS = 5;
 const DEFAULT_STABILISATION_SECONDS = 10;
 
 /** Unreachable is not dead: a site that serves its clients keeps what it has until the policy's delay is over. */
@@ -49,8 +58,16 @@ export function standingOf(policy: PolicySpec, site: SiteModel, now: number): St
       return 'keep';
     case 'cut-off':
     case 'down':
-      return STANDING[unreachableAt(policy, (now - site.since) / 1000)];
+      return standingAfter(policy, (now - site.since) / 1000);
   }
+}
+
+function standingAfter(policy: PolicySpec, seconds: number): Standing {
+  const action = unreachableAt(policy, seconds);
+  if (action !== 'fence') return STANDING[action];
+  const steps = unreachableSteps(policy).filter((s) => s.afterSeconds <= seconds);
+  const since = steps.at(-1)?.afterSeconds ?? 0;
+  return seconds >= since + FENCE_MARGIN_SECONDS ? 'lost' : STANDING[steps.at(-2)?.action ?? 'stay'];
 }
 
 export function avoided(app: ApplicationModel, site: string, now: number): string | null {

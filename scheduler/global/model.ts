@@ -17,6 +17,8 @@ export interface SiteModel {
   readonly trust: number;
   readonly cpuMilli: number;
   readonly memoryMiB: number;
+  /** Further dimensions by name, such as GPUs; a dimension that is not named has no room. */
+  readonly resources?: Readonly<Record<string, number>>;
   readonly reach: Reach;
   /** Since when the site is as `reach` says. */
   readonly since: number;
@@ -24,14 +26,21 @@ export interface SiteModel {
   readonly front: string | null;
 }
 
-export interface ApplicationModel {
+/** What one instance takes of a site. */
+export interface InstanceSize {
+  readonly cpuMilli: number;
+  readonly memoryMiB: number;
+  readonly resources?: Readonly<Record<string, number>>;
+}
+
+export interface ApplicationModel extends InstanceSize {
   /** `<tenant>/<namespace>/<name>` */
   readonly key: string;
   readonly policy: PolicySpec;
   /** Requests per second that one instance serves. */
   readonly perInstance: number;
-  readonly cpuMilli: number;
-  readonly memoryMiB: number;
+  /** By site name, where an instance takes another amount for the same requests: a slower processor needs more of it. */
+  readonly sizeAt?: Readonly<Record<string, InstanceSize>>;
   /** Sorted by index of the client region; requests per second. */
   readonly demand: readonly { readonly region: number; readonly rps: number }[];
   /** Sites where a move was undone, and why not yet again. */
