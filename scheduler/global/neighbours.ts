@@ -22,8 +22,13 @@ const MAX_PER_SITE = 256;
 export class Neighbours {
   /** Asked site to who asked. */
   readonly #words = new Map<string, Map<string, Word>>();
+  /** Who gets an answer from less than half of those it asks: what it says of others, it says of itself. */
+  readonly #deaf = new Set<string>();
 
   observe(sample: ProbeSample, now: number): void {
+    const asked = sample.rows.filter((r) => r.kind === 'site' && r.to !== sample.site);
+    if (asked.length > 1 && asked.filter((r) => r.rttMs === null).length * 2 > asked.length) this.#deaf.add(sample.site);
+    else this.#deaf.delete(sample.site);
     for (const row of sample.rows) {
       if (row.kind !== 'site' || row.to === sample.site) continue;
       const words = this.#words.get(row.to) ?? new Map<string, Word>();
@@ -50,11 +55,12 @@ export class Neighbours {
 
   /** Who had an answer from `site` before, and reported since a moment that it gets none any more. */
   deniers(site: string, since: number): readonly string[] {
-    return [...(this.#words.get(site) ?? [])].flatMap(([from, w]) => (w.answeredAt > 0 && w.lost >= LOST_IN_A_ROW && w.lostAt >= since ? [from] : []));
+    return [...(this.#words.get(site) ?? [])].flatMap(([from, w]) => (w.answeredAt > 0 && w.lost >= LOST_IN_A_ROW && w.lostAt >= since && !this.#deaf.has(from) ? [from] : []));
   }
 
   forget(site: string): void {
     this.#words.delete(site);
+    this.#deaf.delete(site);
     for (const words of this.#words.values()) words.delete(site);
   }
 

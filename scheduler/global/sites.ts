@@ -9,6 +9,16 @@ import type { Region } from './region.ts';
 import type { Telemetry } from './telemetry.ts';
 
 const WITNESS_MS = 5_000;
+/** While somebody measured an answer so lately, nobody's denial counts. */
+const FRESH_MS = 2_000;
+/** Of a region's sites, so many and this share lost at once are one event. */
+const STORM_SITES = 5;
+const STORM_SHARE = 0.5;
+/** Of the longest pause between samples, what is left after each shorter one. */
+const RHYTHM_DECAY = 0.9;
+const PAUSE_MS = 12_000;
+const SUSPECT_MS = 3_000;
+const DOWN_MS = 20_000;
 
 interface Seen {
   readonly value: string;
@@ -27,7 +37,10 @@ export class Sites {
   readonly #alive = new Set<string>();
   /** When a zone had a Ready node last, or was looked at first. */
   readonly #readyAt = new Map<string, number>();
-  #all: readonly Site[] = [];
+  readonly #rhythms = new Map<string, { heardAt: number; ms: number }>();
+  /** By region: when many of its sites were lost at once last. */
+  readonly #storms = new Map<string, number>();
+  #byName: ReadonlyMap<string, Site> = new Map();
 
   constructor(regions: readonly Region[], telemetry: Telemetry, log: Logger, options: FailureOptions = {}) {
     this.#regions = regions;
@@ -37,7 +50,7 @@ export class Sites {
   }
 
   find(name: string): Site | undefined {
-    return this.#regions.flatMap((r) => r.sites).find((s) => s.metadata.name === name) ?? this.#all.find((s) => s.metadata.name === name);
+    return this.#byName.get(name) ?? this.#regions.flatMap((r) => r.sites).find((s) => s.metadata.name === name);
   }
 
   /** What the regions themselves say, whether they answer now or did before. */
@@ -54,26 +67,53 @@ export class Sites {
     const silent = new Set(this.#regions.filter((r) => !r.hasAnswered).map((r) => r.name));
     const absent = mirrored.filter((s) => silent.has(s.spec.region) && !names.has(s.metadata.name));
     const sites = [...heard, ...absent].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
-    for (const site of sites) this.#judgeOne(site, now);
+    this.#byName = new Map(sites.map((s) => [s.metadata.name, s]));
+    const regions = new Map(this.#regions.map((r) => [r.name, r]));
+    const evidence = new Map(sites.map((s) => [s.metadata.name, this.#evidence(s, regions.get(s.spec.region), now)]));
+    this.#watchForStorms(sites, evidence, now);
+    for (const site of sites) {
+      const stormAt = this.#storms.get(site.spec.region);
+      const isStorm = stormAt !== undefined && now - stormAt < (this.#options.downAfterMs ?? DOWN_MS);
+      this.#judgeOne(site, { ...(evidence.get(site.metadata.name) as Evidence), isStorm }, now);
+    }
     const there = new Set(sites.map((s) => s.metadata.name));
     for (const name of this.states.keys()) if (!there.has(name)) this.#forget(name);
-    this.#all = sites;
     return sites;
   }
 
-  #judgeOne(site: Site, now: number): void {
+  /** Many sites of one region without a word, that were not lost before: it began, or goes on. */
+  #watchForStorms(sites: readonly Site[], evidence: ReadonlyMap<string, Evidence>, now: number): void {
+    const counts = new Map<string, { all: number; lost: number }>();
+    for (const site of sites) {
+      const e = evidence.get(site.metadata.name) as Evidence;
+      const count = counts.get(site.spec.region) ?? { all: 0, lost: 0 };
+      counts.set(site.spec.region, count);
+      const reach = this.states.get(site.metadata.name)?.reach;
+      if (reach === 'cut-off' || reach === 'down' || e.phase === 'Pending' || e.phase === null) continue;
+      count.all += 1;
+      const isSilent = e.heardAt !== null && now - e.heardAt > Math.max(this.#options.suspectAfterMs ?? SUSPECT_MS, 2 * (e.rhythmMs ?? 0));
+      if (isSilent || e.regionAnswers === false || e.phase !== 'Ready' || e.gatewayConnected === false) count.lost += 1;
+    }
+    for (const [region, { all, lost }] of counts) {
+      if (lost < STORM_SITES || lost < all * STORM_SHARE) continue;
+      const before = this.#storms.get(region);
+      if (before === undefined || now - before >= (this.#options.downAfterMs ?? DOWN_MS)) this.#log.warn('many sites of a region are lost at once', { region, lost, of: all });
+      else continue;
+      this.#storms.set(region, now);
+    }
+  }
+
+  #judgeOne(site: Site, evidence: Evidence, now: number): void {
     const { name } = site.metadata;
     const before = this.states.get(name) ?? null;
-    const evidence = this.#evidence(site, now);
     const isComingUp = evidence.isWithoutNode === true && !this.#alive.has(name) && before?.reach === 'reachable';
     const state = judge(name, evidence, isComingUp ? null : before, now, this.#options);
     if (before?.reach !== state.reach) this.#log.info('site state', { site: name, from: before?.reach ?? null, to: state.reach, reason: state.reason });
     this.states.set(name, state);
   }
 
-  #evidence(site: Site, now: number): Evidence {
+  #evidence(site: Site, region: Region | undefined, now: number): Evidence {
     const { name } = site.metadata;
-    const region = this.#regions.find((r) => r.name === site.spec.region);
     const isZone = site.spec.kind === 'zone';
     return {
       regionAnswers: region === undefined || !region.hasAnswered ? false : region.answers,
@@ -82,8 +122,25 @@ export class Sites {
       seenAt: isZone ? null : this.#seenAt(site, region?.answers === true, now),
       isWithoutNode: isZone && region !== undefined && this.#isWithoutNode(name, region, now),
       heardAt: this.#telemetry.heardFrom(name),
+      rhythmMs: this.#rhythmOf(name),
       witnesses: this.#telemetry.witnesses(name, now - WITNESS_MS),
+      deniers: this.#telemetry.witnesses(name, now - FRESH_MS).length > 0 ? [] : this.#telemetry.deniers(name, now - WITNESS_MS),
     };
+  }
+
+  /** Some sites report every second, others every few: the longest pause lately says what silence is. */
+  #rhythmOf(name: string): number {
+    const heardAt = this.#telemetry.heardFrom(name);
+    if (heardAt === null) return 0;
+    const known = this.#rhythms.get(name);
+    if (known === undefined) this.#rhythms.set(name, { heardAt, ms: 0 });
+    else if (heardAt !== known.heardAt) {
+      // a pause long enough to be taken for a loss is not how the site speaks
+      const pause = heardAt - known.heardAt;
+      known.ms = Math.max(known.ms * RHYTHM_DECAY, pause > PAUSE_MS ? 0 : pause);
+      known.heardAt = heardAt;
+    }
+    return this.#rhythms.get(name)?.ms ?? 0;
   }
 
   /** Without a single Node object a zone was never set up: nothing died there. An agent that starts, or whose runtime hangs, is not Ready for a while. */
@@ -112,6 +169,7 @@ export class Sites {
     this.#seen.delete(name);
     this.#alive.delete(name);
     this.#readyAt.delete(name);
+    this.#rhythms.delete(name);
     this.#log.info('site is gone', { site: name });
   }
 }
