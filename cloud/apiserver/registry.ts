@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../../base/clock.ts';
-import { asText, type JsonObject, type KindDefinition } from '../../api/definition.ts';
+import { asText, type Issue, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Condition, Op, Store } from '../store/port.ts';
@@ -13,7 +13,7 @@ import type { Admission } from './admission.ts';
 import { admit } from './admission.ts';
 import { decode, encode, mentions, metaOf, peek } from './bytes.ts';
 import { decideDelete, type DeleteOptions, isGone } from './deletion.ts';
-import { alreadyExists, badRequest, conflict, notFound } from './errors.ts';
+import { alreadyExists, badRequest, conflict, invalid, notFound } from './errors.ts';
 import type { Address } from './keys.ts';
 import { keyOf } from './keys.ts';
 
@@ -30,7 +30,11 @@ export interface WriteOptions extends Admission {
 export interface RegistryDeps {
   readonly store: Store;
   readonly clock: Clock;
+  readonly review?: Review;
 }
+
+/** What a server knows beyond the object itself; asked after the kind's own rules, for writes of the main resource. Throws nothing, lists what is wrong. */
+export type Review = (def: KindDefinition, object: JsonObject, live: JsonObject | null) => Promise<readonly Issue[]>;
 
 const ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 const RETRIES = 8;
@@ -44,12 +48,14 @@ export type Change = (live: JsonObject) => JsonObject;
 export class Registry {
   readonly store: Store;
   readonly #clock: Clock;
+  readonly #review: Review | null;
   #second = { at: -1, text: '' };
   #eventLease: { readonly until: number; readonly lease: Promise<string> } = { until: 0, lease: Promise.resolve('') };
 
   constructor(deps: RegistryDeps) {
     this.store = deps.store;
     this.#clock = deps.clock;
+    this.#review = deps.review ?? null;
   }
 
   async get(def: KindDefinition, address: Address): Promise<Stored> {
@@ -66,6 +72,7 @@ export class Registry {
       if (generated && typeof meta['generateName'] === 'string' && meta['generateName'] !== '') meta['name'] = `${meta['generateName']}${suffix()}`;
       this.#stamp(def, place, object, meta);
       admit(def, object, null, how);
+      if (this.#review !== null) await reviewed(this.#review, def, object, null);
       const name = asText(meta['name']);
       const bytes = encode(def.resource, object);
       const key = keyOf(def.resource, { ...place, name });
@@ -153,6 +160,7 @@ export class Registry {
       if (typeof expected === 'string' && expected !== '' && expected !== String(entry.modRevision)) throw conflict(def.resource, address.name);
       const next = this.#merge(def, live, wanted, how);
       admit(def, next, live, how);
+      if (this.#review !== null && how.subresource === '') await reviewed(this.#review, def, next, live);
       const before: Stored = { bytes: entry.value, revision: entry.modRevision };
       bumpGeneration(def, live, next);
       delete metaOf(live)['resourceVersion'];
@@ -211,6 +219,11 @@ export class Registry {
       if (attempt >= RETRIES) throw conflict(def.resource, address.name);
     }
   }
+}
+
+async function reviewed(review: Review, def: KindDefinition, object: JsonObject, live: JsonObject | null): Promise<void> {
+  const issues = await review(def, object, live);
+  if (issues.length > 0) throw invalid(def.resource, asText(metaOf(object)['name']), issues);
 }
 
 function suffix(): string {

@@ -22,7 +22,7 @@ import { type Identity, masterIdentity, SYSTEM_TENANT } from './identity.ts';
 import { LocalClient } from './local-client.ts';
 import type { PodLogs } from './pod-logs.ts';
 import { Purge } from './purge.ts';
-import { Registry } from './registry.ts';
+import { Registry, type Review } from './registry.ts';
 import { type ApiPath, parsePath, Query } from './request.ts';
 import { handleResource, type Answer, type HandlerDeps } from './resource-handler.ts';
 import { answerReview, isReview } from './reviews.ts';
@@ -46,8 +46,18 @@ export interface ApiServerOptions {
   readonly log: Logger;
   readonly clock?: Clock;
   readonly podLogs?: PodLogs;
+  readonly review?: Review;
+  /** Paths beside the Kubernetes API, for callers whom the server has identified. */
+  readonly beside?: Beside;
   /** Namespaces of the tenant `system` that are there from the start. @default ['default', 'kube-system', 'kube-node-lease'] */
   readonly systemNamespaces?: readonly string[];
+}
+
+/** Another API on the same address, with the same credentials. */
+export interface Beside {
+  /** `/v1/` */
+  readonly prefix: string;
+  answer(ask: { readonly method: string; readonly url: string; readonly contentType: string; readonly body: Buffer | null; readonly who: Identity }): Promise<Answer & object>;
 }
 
 export interface ApiServer extends Service {
@@ -88,7 +98,7 @@ class HttpApiServer implements ApiServer {
   constructor(options: ApiServerOptions) {
     this.#o = options;
     const clock = options.clock ?? systemClock;
-    this.#registry = new Registry({ store: options.store, clock });
+    this.#registry = new Registry({ store: options.store, clock, ...(options.review === undefined ? {} : { review: options.review }) });
     this.#byId = new Map(options.kinds.map((d) => [`${d.resource.group}/${d.resource.version}/${d.resource.plural}`, d]));
     this.#discovery = new Discovery(options.kinds);
     this.#purge = new Purge({ registry: this.#registry, kinds: options.kinds, log: options.log, clock });
@@ -209,6 +219,8 @@ class HttpApiServer implements ApiServer {
         reply.header('content-type', this.#metrics.contentType).send(await this.#metrics.metrics());
         return null;
       }
+      const { beside } = this.#o;
+      if (beside !== undefined && parsed.path.startsWith(beside.prefix)) return beside.answer({ method: request.method ?? '', url: request.url ?? '', contentType, body, who });
       this.#discovery.serve(parsed.path, request, reply);
       return null;
     }

@@ -9,11 +9,14 @@ export interface PolicyIssue {
   readonly message: string;
 }
 
+/** What is known of the places; `regions`: those that are there though they have no site yet. */
+export type Places = Pick<Model, 'sites' | 'clientRegions'> & { readonly regions?: readonly string[] };
+
 /** `floor(clientRegion, site)`: the least ms that light needs, null when a place is not known. */
-export function checkPolicy(policy: PolicySpec, model: Model, floor: (clientRegion: string, site: string) => number | null, root = 'spec'): PolicyIssue[] {
+export function checkPolicy(policy: PolicySpec, model: Places, floor: (clientRegion: string, site: string) => number | null, root = 'spec'): PolicyIssue[] {
   const out: PolicyIssue[] = [];
   const sites = new Set(model.sites.map((s) => s.name));
-  const regions = new Set(model.sites.map((s) => s.region));
+  const regions = new Set([...model.sites.map((s) => s.region), ...(model.regions ?? [])]);
   const known = (names: readonly string[] | undefined, set: ReadonlySet<string>, what: string, path: string): void => {
     for (const [i, name] of (names ?? []).entries()) if (!set.has(name)) out.push({ path: `${root}.${path}[${i}]`, message: `no ${what} "${name}"; there are ${[...set].sort().slice(0, 12).join(', ')}` });
   };
