@@ -169,6 +169,11 @@ export class Region {
     return this.#relays;
   }
 
+  /** Those of an application at a site that have not ended, whether Ready, starting or leaving. */
+  podsAt(key: string, site: string): Pod[] {
+    return this.#pods.of(`${key}|${site}`).filter(({ status }) => status?.phase !== 'Failed' && status?.phase !== 'Succeeded');
+  }
+
   podsOf(tenant: string, namespace: string, app: string, site: string): { readonly ready: readonly string[]; readonly leaving: readonly string[] } {
     const ready: string[] = [];
     const leaving: string[] = [];
@@ -227,6 +232,13 @@ export class Region {
       this.#view.drop(resource, want);
       return null;
     }
+  }
+
+  /** null takes an annotation away. The uid keeps it from a later pod of the same name. */
+  async annotate(pod: Pod, annotations: Readonly<Record<string, string | null>>): Promise<void> {
+    this.fence.stamp(applicationOf(Resources.Pod, pod));
+    const body = { metadata: { annotations, ...(pod.metadata.uid === undefined ? {} : { uid: pod.metadata.uid }) } };
+    this.#view.put(Resources.Pod, await this.client.patch<Pod>(Resources.Pod, this.#place(Resources.Pod, pod), pod.metadata.name, body));
   }
 
   async remove(resource: ResourceId, target: KubeObject): Promise<void> {
