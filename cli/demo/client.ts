@@ -83,17 +83,25 @@ function ask(front: Front): Promise<string> {
   });
 }
 
-async function request(application: string, window: Window): Promise<void> {
+/** What is counted belongs to the second in which it happens: a request that outlasts its second is answered, or fails, in a later one. */
+function current(application: string): Window {
+  const window = windows.get(application);
+  if (window === undefined) throw new Error(`no application "${application}"`);
+  return window;
+}
+
+async function request(application: string): Promise<void> {
   const now = Date.now();
   const list = fronts.get(application) ?? [];
   const key = (f: Front): string => `${f.host}:${f.port}`;
   const order = [...list.filter((f) => (avoidUntil.get(key(f)) ?? 0) <= now), ...list.filter((f) => (avoidUntil.get(key(f)) ?? 0) > now)];
   if (order.length === 0) return; // nothing is promised yet
-  window.sent += 1;
+  current(application).sent += 1;
   const started = performance.now();
   for (const [i, front] of order.slice(0, 3).entries()) {
     try {
       const body = await ask(front);
+      const window = current(application);
       window.ok += 1;
       if (i > 0) window.retried += 1;
       window.latencies.push(performance.now() - started);
@@ -103,10 +111,10 @@ async function request(application: string, window: Window): Promise<void> {
       return;
     } catch (error) {
       avoidUntil.set(key(front), Date.now() + 2_000);
-      window.lastError = (error as Error).message;
+      current(application).lastError = (error as Error).message;
     }
   }
-  window.failed += 1;
+  current(application).failed += 1;
 }
 
 async function steer(): Promise<void> {
@@ -118,8 +126,7 @@ async function steer(): Promise<void> {
       const { fronts: list } = (await answer.json()) as { fronts: readonly { address: string; port: number }[] };
       if (list.length > 0) fronts.set(application, list.map((f) => ({ host: f.address, port: f.port })));
     } catch (error) {
-      const window = windows.get(application);
-      if (window !== undefined) window.lastError = `steering: ${(error as Error).message}`; // keep the last known fronts
+      current(application).lastError = `steering: ${(error as Error).message}`; // keep the last known fronts
     }
   }
 }
@@ -131,8 +138,7 @@ function quantile(sorted: readonly number[], q: number): number | null {
 
 function report(): void {
   for (const application of options.applications) {
-    const w = windows.get(application);
-    if (w === undefined) continue;
+    const w = current(application);
     windows.set(application, new Window());
     const sorted = w.latencies.sort((a, b) => a - b);
     const line: ClientReport = { at: Date.now(), region: options.region, application, sent: w.sent, ok: w.ok, failed: w.failed, retried: w.retried, p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99), servedBy: w.servedBy, front: w.front, lastError: w.lastError };
@@ -142,10 +148,7 @@ function report(): void {
 
 let next: NodeJS.Timeout | undefined;
 function pace(): void {
-  for (const application of options.applications) {
-    const w = windows.get(application);
-    if (w !== undefined) void request(application, w);
-  }
+  for (const application of options.applications) void request(application);
   next = setTimeout(pace, (1000 / Math.max(0.05, rate)) * (0.8 + 0.4 * Math.random()));
 }
 
