@@ -18,6 +18,8 @@ export const RegionSchema = Type.Object(
     goal: Type.Union([Type.Object({ address: Type.String({ default: '127.0.0.1' }), port: Port }, strict), Type.Null()], { default: null }),
     /** `<dir>/<use>.key`, `<dir>/<use>.crt`, `<dir>/trust.pem` of the mesh; null = an authority of the region's own under dataDir. */
     identity: Type.Union([Type.Object({ dir: Type.String({ minLength: 1 }), use: Type.String({ default: 'region' }) }, strict), Type.Null()], { default: null }),
+    /** host:port of the `agents` of the region's cloud gateways: the way to agents at edge sites, for logs and VM actions. */
+    gateways: Type.Array(Type.String({ pattern: '^[^:]+:[0-9]{1,5}$' }), { default: [], maxItems: 16 }),
     /** Where an administrator's kubeconfig is written; default `<dataDir>/admin.kubeconfig`. */
     kubeconfig: Type.Optional(Type.String({ minLength: 1 })),
     /** Names and addresses that the region's own certificate is for, beside localhost and the listen address. */

@@ -18,7 +18,7 @@ import type { ApiServer } from './apiserver/server.ts';
 import { createControllers } from './arktos/controllers.ts';
 import type { RegionConfig } from './config.ts';
 import { createNetworkPlane } from './mizar/network-plane.ts';
-import { NodeLogs } from './node-logs.ts';
+import { NodeAgents } from './node-agents.ts';
 import { regionIdentity } from './region-identity.ts';
 import { openLmdbStore } from './store/lmdb.ts';
 
@@ -70,7 +70,7 @@ export async function startRegion(config: RegionConfig, log: Logger): Promise<Ru
     tls: identity.tls,
     auth: { isRevoked: (serial) => revocations.has(serial) },
     log: log.child({ part: 'api' }),
-    podLogs: new NodeLogs(identity.tls, () => api.localClient()),
+    podAgents: new NodeAgents({ region: config.region, tls: () => identity.tls, gateways: config.gateways }, () => api.localClient()),
     systemNamespaces: ['default', 'kube-system', 'kube-node-lease', 'node-lease'],
   });
   const client = api.localClient();

@@ -54,7 +54,7 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
   const { client } = api;
   const transit = parts.transit === undefined ? dataPlaneOf(config, client, log) : (parts.transit?.(config, identity, log) ?? null);
   const node = await nodeAgent(config, client, transit, log);
-  const endpoint = new AgentEndpoint({ listen: config.listen, tls: tlsOf(identity), logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
+  const endpoint = new AgentEndpoint({ listen: config.listen, region: config.region, tls: tlsOf(identity), logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
   const registration = registrationOf(config, client, node, endpoint, log);
   node.onRuntime = () => registration.changed();
   const telemetry = telemetryOf(config, client, identity, transit, log);

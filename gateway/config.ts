@@ -26,6 +26,8 @@ export const CloudGatewaySchema = Type.Object(
     advertise: Type.Optional(Type.Object({ mux: Type.String(), enrol: Type.String() }, strict)),
     /** Local address of cloud-to-edge presences. */
     presences: Type.Object({ address: Type.String() }, { ...strict, default: { address: '127.0.0.1' } }),
+    /** Where the region's API asks for connections to agents at edge sites, with the region's certificate; null = it cannot. */
+    agents: Type.Union([Listen, Type.Null()], { default: null }),
     /** What every edge gateway may reach as `@name`: region-api, goal-grpc. */
     services: Type.Record(Type.String(), Endpoint, { default: {} }),
     /** The region's API, https://host:port; the gateway's own identity is the credential. */
@@ -52,6 +54,11 @@ export const EdgeGatewaySchema = Type.Object(
     lanAddress: Type.String({ default: '127.0.0.1' }),
     /** Local addresses of region services, e.g. {"region-api": {"address": "192.168.50.1", "port": 6443}}. */
     services: Type.Record(Type.String(), Listen, { default: {} }),
+    /**
+     * What the region reaches of the site: agents, at one port of one network (a.b.c.d/n; null = the network that `lanAddress` is in). Each agent
+     * answers the region's certificate only. null = no agent: `kubectl logs` does not work for the site then.
+     */
+    agents: Type.Union([Type.Object({ port: Type.Integer({ minimum: 1, maximum: 65_535, default: 10_250 }), network: Type.Union([Type.String({ pattern: '^[0-9.]+/[0-9]{1,2}$' }), Type.Null()], { default: null }) }, strict), Type.Null()], { default: { port: 10_250, network: null } }),
     /** One mTLS HTTP address for every HTTP presence: the Host header is `<presence>.<tenant>`. */
     entry: Type.Union([Listen, Type.Null()], { default: null }),
     mqtt: Type.Union(

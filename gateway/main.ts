@@ -1,4 +1,4 @@
-/** Entry points of the gateway processes: `gateway start --kind cloud|edge --config FILE [--check]`. */
+/** Entry points of the gateway processes: `gateway start --config FILE [--check]`; a configuration with `authority` is a cloud gateway's. */
 import { enableCompileCache, flushCompileCache, getCompileCacheDir } from 'node:module';
 import { join } from 'node:path';
 import type { Client } from '../api/client.ts';

@@ -15,7 +15,7 @@ import { daemonArgv, daemonEnv, type DaemonVerb } from '../daemon-command.ts';
 import type { ClientFacts, LabFacts, NodeFacts, RegionFacts, SiteFacts } from './facts.ts';
 import type { Processes } from './processes.ts';
 
-export const PORTS = { api: 6443, goal: 50_051, mux: 7443, enrol: 7444, mqtt: 8883, global: 6443, rest: 8080, wireguard: 51_820, probe: 7 } as const;
+export const PORTS = { api: 6443, goal: 50_051, mux: 7443, enrol: 7444, mqtt: 8883, agents: 7446, global: 6443, rest: 8080, wireguard: 51_820, probe: 7 } as const;
 /** Of every node, so that the planner has something to weigh. */
 const CAPACITY = { cpuMilli: 1_000, memoryMiB: 1_024, pods: 20 };
 const cliMain = join(import.meta.dirname, '..', 'main.ts');
@@ -87,12 +87,12 @@ export class Mesh {
     await this.#access(r.name, authority, `https://${control.uplink ?? control.lan}:${PORTS.api}`, `api.${r.name}.proxima`);
     this.start(`region-${r.name}`, control.netns, 'region', this.write(join(dir, 'region.json'), {
       region: r.name, dataDir: join(dir, 'store'), listen: { address: '0.0.0.0', port: PORTS.api }, goal: { address: '0.0.0.0', port: PORTS.goal },
-      identity: { dir, use: 'region' }, kubeconfig: join(dir, 'admin.kubeconfig'),
+      identity: { dir, use: 'region' }, kubeconfig: join(dir, 'admin.kubeconfig'), gateways: [`127.0.0.1:${PORTS.agents}`],
     }));
     const at = (port: number): string => `${control.uplink ?? control.lan}:${port}`;
     this.write(join(dir, 'gateway.json'), {
       region: r.name, identity: { dir, use: 'gateway' }, authority: { cert: this.path('ca', `region-${r.name}.crt`), key: this.path('ca', `region-${r.name}.key`) },
-      mux: { address: '0.0.0.0', port: PORTS.mux }, enrol: { address: '0.0.0.0', port: PORTS.enrol }, mqtt: { address: '0.0.0.0', port: PORTS.mqtt },
+      mux: { address: '0.0.0.0', port: PORTS.mux }, enrol: { address: '0.0.0.0', port: PORTS.enrol }, mqtt: { address: '0.0.0.0', port: PORTS.mqtt }, agents: { address: '127.0.0.1', port: PORTS.agents },
       advertise: { mux: at(PORTS.mux), enrol: at(PORTS.enrol) }, api: { server: `https://127.0.0.1:${PORTS.api}`, serverName: `api.${r.name}.proxima` },
       services: { 'region-api': { host: '127.0.0.1', port: PORTS.api }, 'goal-grpc': { host: '127.0.0.1', port: PORTS.goal }, enrol: { host: '127.0.0.1', port: PORTS.enrol } },
     });
@@ -113,7 +113,7 @@ export class Mesh {
       return l === undefined ? {} : { location: { latitude: l[0], longitude: l[1] } };
     };
     this.start('global', netns, 'global', this.write(join(dir, 'global.json'), {
-      dataDir: join(dir, 'store'), api: { host: '0.0.0.0', port: PORTS.global, ...files }, rest: { host: '0.0.0.0', port: PORTS.rest },
+      dataDir: join(dir, 'store'), api: { host: '0.0.0.0', port: PORTS.global, ...files }, rest: { host: '0.0.0.0', port: PORTS.rest, tls: false, openSteering: true },
       regions: this.facts.regions.map((r) => ({ name: r.name, kubeconfig: this.kubeconfig(r.name), broker: { url: `mqtts://${r.control.uplink ?? ''}:${PORTS.mqtt}`, ...files } })),
       clientRegions: this.facts.clients.map((c) => ({ name: c.region, cidrs: [c.cidr], ...at(c.region) })),
       halfLifeMs: 4_000, mover: { stepMs: 1_000, drainMs: 4_000 }, failure: { suspectAfterMs: 2_000, downAfterMs: 8_000, returnAfterMs: 4_000 },

@@ -152,7 +152,7 @@ function entriesOf(d: KindDefinition): Entry[] {
   if (d.hasStatus) subs.push({ ...none, name: `${d.resource.plural}/status`, kind: d.resource.kind, verbs: ['get', 'patch', 'update'] });
   if (d.hasScale) subs.push({ ...none, name: `${d.resource.plural}/scale`, kind: 'Scale', verbs: ['get', 'patch', 'update'], group: 'autoscaling', version: 'v1' });
   if (d.resource.plural === 'pods') {
-    subs.push({ ...none, name: 'pods/log', kind: 'Pod', verbs: ['get'] }, { ...none, name: 'pods/binding', kind: 'Binding', verbs: ['create'] });
+    subs.push({ ...none, name: 'pods/action', kind: 'CustomAction', verbs: ['create'] }, { ...none, name: 'pods/log', kind: 'Pod', verbs: ['get'] }, { ...none, name: 'pods/vm', kind: 'Pod', verbs: ['create', 'get'] }, { ...none, name: 'pods/binding', kind: 'Binding', verbs: ['create'] });
   }
   return [main, ...subs];
 }

@@ -30,6 +30,9 @@ export class Reply {
   }
 }
 
+/** For a body to come in. */
+const BODY_MS = 60_000;
+
 const tooLarge = (): MeshError => new MeshError('too-large', `Request entity too large: limit is ${DEFAULT_LIMITS.bytes}`);
 
 /** Calls `done` once: with the body, null where there is none, or why it cannot be had. A caller that goes away midway gets no answer. */
@@ -41,15 +44,20 @@ export function readBody(request: IncomingMessage, done: (body: Buffer | null, e
   if (Number(length) > DEFAULT_LIMITS.bytes) return done(null, tooLarge());
   const pieces: Buffer[] = [];
   let bytes = 0;
+  const timer = setTimeout(() => request.destroy(), BODY_MS);
   request.on('data', (piece: Buffer) => {
     bytes += piece.length;
     if (bytes <= DEFAULT_LIMITS.bytes) {
       pieces.push(piece);
       return;
     }
+    clearTimeout(timer);
     request.removeAllListeners('data').removeAllListeners('end').resume();
     done(null, tooLarge());
   });
-  request.on('end', () => done(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces), null));
-  request.on('error', () => undefined); // the connection went away; there is nobody to tell
+  request.on('end', () => {
+    clearTimeout(timer);
+    done(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces), null);
+  });
+  request.on('error', () => clearTimeout(timer)); // the connection went away; there is nobody to tell
 }

@@ -1,5 +1,5 @@
 /** One request on a resource, read top to bottom: which kind -> who may -> decode -> registry -> answer. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asText, type Json, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
@@ -15,7 +15,7 @@ import type { Address } from './keys.ts';
 import { list, watch, watchFromState, type Scope } from './reading.ts';
 import type { Registry, WriteOptions } from './registry.ts';
 import { applyPatch } from './patching.ts';
-import type { PodLogs } from './pod-logs.ts';
+import { podAction, podLog, podVm, requireAgents, type PodAgents } from './pod-agents.ts';
 import type { Query, ResourcePath } from './request.ts';
 import { readScale, writeScale } from './scale.ts';
 import { success } from './status.ts';
@@ -32,6 +32,8 @@ export interface Call {
   readonly who: Identity;
   readonly userAgent: string;
   readonly raw: ServerResponse;
+  /** With its body unread where that is streamed (`isStreamed`). */
+  readonly request: IncomingMessage;
   /** Aborts when the server stops. */
   readonly stopping: AbortSignal;
 }
@@ -42,7 +44,7 @@ export type Answer = { readonly code: number; readonly body: Buffer; readonly wa
 export interface HandlerDeps {
   readonly registry: Registry;
   readonly find: (group: string, version: string, plural: string) => KindDefinition | null;
-  readonly podLogs: PodLogs | null;
+  readonly podAgents: PodAgents | null;
   readonly log: Logger;
   readonly now: () => number;
 }
@@ -251,11 +253,13 @@ async function subresource(deps: HandlerDeps, call: Call, def: KindDefinition, a
     const stored = await deps.registry.change(def, address, writeScale(def, call), writeOptions(call, ''));
     return json(200, readScale(def, stored));
   }
-  if (is('pods', 'log') && method === 'GET') {
+  const ofAgent = def.resource.plural === 'pods' && isOfAgent(method, path.subresource);
+  if (ofAgent) {
+    const agents = requireAgents(deps.podAgents);
     const pod = decode((await deps.registry.get(def, address)).bytes, 0);
-    if (deps.podLogs === null) throw new MeshError('unavailable', 'this server has no way to the logs of its nodes');
-    await deps.podLogs.stream({ pod, query: call.query, out: call.raw, signal: call.stopping });
-    return null;
+    const ask = { pod, name: address.name, query: call.query, raw: call.request, out: call.raw, signal: call.stopping };
+    if (path.subresource === 'action') return podAction(agents, ask, call.contentType, call.body);
+    return path.subresource === 'log' ? podLog(agents, ask) : podVm(agents, ask, path.subresource.slice('vm/'.length));
   }
   if (is('pods', 'binding') && method === 'POST') {
     const node = at(objectBody(call.contentType, call.body), 'target.name');
@@ -267,3 +271,8 @@ async function subresource(deps: HandlerDeps, call: Call, def: KindDefinition, a
   throw new MeshError('not-found', 'the server could not find the requested resource', { fields: { details: { name: path.name, group: path.group, kind: path.plural } } });
 }
 
+
+function isOfAgent(method: string, sub: string): boolean {
+  if (sub === 'log') return method === 'GET';
+  return sub === 'action' ? method === 'POST' : sub.startsWith('vm/');
+}

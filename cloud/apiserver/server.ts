@@ -20,7 +20,7 @@ import { Discovery } from './discovery.ts';
 import { readBody, Reply } from './exchange.ts';
 import { type Identity, masterIdentity, SYSTEM_TENANT } from './identity.ts';
 import { LocalClient } from './local-client.ts';
-import type { PodLogs } from './pod-logs.ts';
+import { isStreamed, type PodAgents } from './pod-agents.ts';
 import { Purge } from './purge.ts';
 import { Registry, type Review } from './registry.ts';
 import { type ApiPath, parsePath, Query } from './request.ts';
@@ -45,7 +45,7 @@ export interface ApiServerOptions {
   readonly auth: AuthOptions;
   readonly log: Logger;
   readonly clock?: Clock;
-  readonly podLogs?: PodLogs;
+  readonly podAgents?: PodAgents;
   readonly review?: Review;
   /** Paths beside the Kubernetes API, for callers whom the server has identified. */
   readonly beside?: Beside;
@@ -106,7 +106,7 @@ class HttpApiServer implements ApiServer {
     this.#deps = {
       registry: this.#registry,
       find: (group, version, plural) => this.#byId.get(`${group}/${version}/${plural}`) ?? null,
-      podLogs: options.podLogs ?? null,
+      podAgents: options.podAgents ?? null,
       log: options.log,
       now: () => clock.now(),
     };
@@ -186,14 +186,17 @@ class HttpApiServer implements ApiServer {
 
   #createServer(): Server {
     const tls = this.#o.tls;
-    const common = { keepAliveTimeout: KEEP_ALIVE_MS };
+    // Bodies have a time limit of their own (`readBody`), streamed ones have none: a console stays open.
+    const common = { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 };
     const server = tls === null ? createServer(common) : createTlsServer({ ...common, key: tls.key, cert: tls.cert, ca: tls.ca, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' });
     return server.on('request', (request, response) => {
       const reply = new Reply(response);
-      readBody(request, (body, error) => {
+      const serve = (body: Buffer | null, error: Error | null): void => {
         const answered = error === null ? this.#serve(request, body, reply) : Promise.reject(error);
         answered.catch((e: Error) => this.#fail(e, reply));
-      });
+      };
+      if (isStreamed(request)) serve(null, null);
+      else readBody(request, serve);
     });
   }
 
@@ -225,7 +228,7 @@ class HttpApiServer implements ApiServer {
       return null;
     }
     if (isReview(parsed.at)) return answerReview(parsed.at, who, contentType, body);
-    const streams = parsed.at.subresource === 'log' || query.text('watch') !== '';
+    const streams = parsed.at.subresource === 'log' || parsed.at.subresource.startsWith('vm/') || query.text('watch') !== '';
     try {
       return await handleResource(this.#deps, {
         method: request.method ?? '',
@@ -237,6 +240,7 @@ class HttpApiServer implements ApiServer {
         who,
         userAgent: request.headers['user-agent'] ?? '',
         raw: reply.raw,
+        request,
         stopping: this.#stopping.signal,
       }).then((answer) => this.#finish(streams, reply, answer));
     } catch (error) {

@@ -21,6 +21,8 @@ import type { VmRuntime } from './vm/runtime.ts';
 
 export interface EndpointOptions {
   readonly listen: { readonly address: string; readonly port: number };
+  /** Of the regions, only this one is answered. */
+  readonly region: string;
   readonly tls: { readonly key: string; readonly cert: string; readonly ca: string };
   readonly logDir: string;
   readonly records: Records;
@@ -74,7 +76,7 @@ export class AgentEndpoint implements Service {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       const caller = identityOf((request.socket as TLSSocket).getPeerCertificate());
-      if (!CALLERS.has(caller.kind)) throw new MeshError('forbidden', `${caller.uri} may not ask a node agent`);
+      if (!CALLERS.has(caller.kind) || (caller.kind === 'region' && caller.region !== this.#o.region)) throw new MeshError('forbidden', `${caller.uri} may not ask a node agent`);
       const url = new URL(request.url ?? '/', 'https://agent');
       const [what = '', tenant = '', namespace = '', name = '', action = ''] = url.pathname.slice(1).split('/').map(decodeURIComponent);
       const record = this.#o.records.all().find((r) => nameOf(r.pod) === `${tenant}/${namespace}/${name}`);

@@ -158,6 +158,7 @@ function configsOf(o: JoinOptions, { site, region, lan, ports, relayKey }: Facts
     lanAddress: lan.address,
     services: Object.fromEntries([['region-api', ports.regionApi], ['goal-grpc', ports.goal], ['enrol', ports.enrol]].map(([name, port]) => [name, { address: lan.address, port }])),
     entry: { address: lan.address, port: ports.entry },
+    agents: { port: ports.agent },
     mqtt: { listen: [{ address: lan.address, port: ports.mqtt, tls: true }] },
   };
   decodeConfig(EdgeGatewaySchema, edge, 'gateway.json');

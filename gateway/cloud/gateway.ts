@@ -20,6 +20,7 @@ import type { ListenSpec, TlsIdentity } from '../presence/listeners.ts';
 import { rulesFor } from '../presence/policy.ts';
 import { Refusals } from '../presence/refusals.ts';
 import { StreamServer } from '../presence/serve.ts';
+import { AgentWay } from './agent-way.ts';
 import { EnrolServer } from './enrol-server.ts';
 import { createMetrics } from './metrics.ts';
 import type { GatewayMetrics } from './metrics.ts';
@@ -44,6 +45,8 @@ export interface CloudPorts {
   readonly mux: number;
   readonly enrol: number;
   readonly mqtt: number | null;
+  /** Connections to agents at edge sites. */
+  readonly agents: number | null;
 }
 
 export const tlsOf = (id: LoadedIdentity): TlsIdentity => ({ key: id.keyPem, cert: id.chainPem, ca: id.trustPem });
@@ -59,6 +62,7 @@ export class CloudGateway {
   readonly #listeners: Listeners;
   readonly #sessions: Sessions;
   readonly #broker: Broker;
+  readonly #agents: AgentWay;
   readonly #identity: LoadedIdentity;
   #enrol: EnrolServer | null = null;
   #own: OwnCertificate | null = null;
@@ -100,6 +104,7 @@ export class CloudGateway {
       ...(deps.pingMs === undefined ? {} : { pingMs: deps.pingMs }),
       ...(deps.deadMs === undefined ? {} : { deadMs: deps.deadMs }),
     });
+    this.#agents = new AgentWay({ region: config.region, log, tls, sessionOf: (site) => this.#sessions.current(site), isRevoked, refusals: this.#refusals, onCall: (outcome) => this.#metrics.agentCall(outcome) });
     this.#metrics = createMetrics({ sessions: () => this.#sessions.count, streams: () => this.#sessions.streamCount, messages: () => this.#broker.received });
   }
 
@@ -109,6 +114,7 @@ export class CloudGateway {
     await this.#state.start(signal);
     await this.#broker.start(config.mqtt === null ? [] : [{ ...config.mqtt, tls: true }]);
     const mux = await this.#sessions.listen(config.mux.address, config.mux.port);
+    const agents = config.agents === null ? null : await this.#agents.listen(config.agents.address, config.agents.port);
     let enrol = config.enrol.port;
     const authority = loadAuthority(config.authority.cert, config.authority.key);
     this.#own = new OwnCertificate({ ...config.identity, authority, lifetimeMs: config.certificateSeconds * 1000, clock, log, onRenewed: (identity) => this.#renewed(tlsOf(identity)) });
@@ -125,7 +131,7 @@ export class CloudGateway {
     await this.#own.start(signal);
     this.#isReady = true;
     this.#changed();
-    const ports = { mux, enrol, mqtt: config.mqtt === null ? null : this.#broker.portOf(0) };
+    const ports = { mux, enrol, agents, mqtt: config.mqtt === null ? null : this.#broker.portOf(0) };
     log.info('cloud gateway ready', { region: config.region, ...ports });
     return ports;
   }
@@ -133,6 +139,7 @@ export class CloudGateway {
   async stop(): Promise<void> {
     await this.#own?.stop();
     await this.#enrol?.stop();
+    await this.#agents.stop();
     await this.#listeners.close();
     await this.#sessions.stop(1_000);
     await this.#broker.stop();
@@ -152,6 +159,7 @@ export class CloudGateway {
     this.#listeners.renew(tls);
     this.#broker.renew(tls);
     this.#enrol?.renew(tls);
+    this.#agents.renew(tls);
     this.#d.onRenewed?.();
   }
 

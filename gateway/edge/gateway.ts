@@ -23,6 +23,8 @@ import type { ListenSpec, TlsIdentity } from '../presence/listeners.ts';
 import type { PresenceRule } from '../presence/policy.ts';
 import { Refusals } from '../presence/refusals.ts';
 import { StreamServer } from '../presence/serve.ts';
+import { isAgentName } from '../presence/agent-name.ts';
+import { Agents } from './agents.ts';
 import { loadGoal, saveGoal } from './goal-file.ts';
 import { Uplink } from './uplink.ts';
 
@@ -42,6 +44,7 @@ export class EdgeGateway {
   readonly #refusals: Refusals;
   readonly #listeners: Listeners;
   readonly #server: StreamServer;
+  readonly #agents: Agents;
   readonly #uplink: Uplink;
   readonly #renewal: Loop;
   readonly #endpoints: RegionEndpoints;
@@ -74,6 +77,7 @@ export class EdgeGateway {
       onRefused: (spec, caller, code, reason) => this.#refusals.record({ site: config.site, target: spec.key, caller, code, reason }),
     });
     this.#server = new StreamServer({ direction: 'cloud-to-edge', rules, services: {}, isRevoked, refusals: this.#refusals });
+    this.#agents = new Agents({ site: config.site, lanAddress: config.lanAddress, agents: config.agents, isRevoked, refusals: this.#refusals });
     this.#uplink = new Uplink({
       log,
       gateways: this.#endpoints.gateways,
@@ -150,6 +154,7 @@ export class EdgeGateway {
 
   #opened(stream: MuxStream): void {
     if (stream.open.kind === 'control') this.#control = new ControlStream(stream, (line) => this.#told(line));
+    else if (isAgentName(stream.open.name)) this.#agents.serve(stream);
     else this.#server.serve(stream, this.#config.site);
   }
 

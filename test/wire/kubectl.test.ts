@@ -1,8 +1,10 @@
 /** Stock kubectl against a real server over HTTPS: what people type, and what it prints. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import * as assert from 'uvu/assert';
 import { Resources } from '../../api/resources.ts';
 import { writeKubeconfig } from '../../api/kubeconfig.ts';
@@ -26,10 +28,8 @@ class Kubectl {
 
   static async open(t: CaseContext): Promise<Kubectl> {
     const api = await testApiServer(t, {
-      podLogs: {
-        async stream({ pod, out }) {
-          out.writeHead(200, { 'content-type': 'text/plain' }).end(`log of ${String((pod['metadata'] as { name?: string }).name)}\n`);
-        },
+      podAgents: {
+        ask: ({ pod }) => Promise.resolve(Readable.from([`log of ${String((pod['metadata'] as { name?: string }).name)}\n`]) as IncomingMessage),
       },
     });
     await api.server.localClient().create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: 'acme' } });
