@@ -18,6 +18,8 @@ import { machineCapacity, NodeRegistration } from './agent/node.ts';
 import { Renewal } from './agent/renewal.ts';
 import { Telemetry } from './agent/telemetry.ts';
 import { TransitNetwork, type FrontCount, type TransitPort } from './agent/transit.ts';
+import { transferEndpoint } from './agent/vm/transfer-endpoint.ts';
+import { TransferWay } from './agent/vm/way.ts';
 import { decodeAgentConfig, type AgentConfig } from './config.ts';
 import { DataPlane } from './data-plane.ts';
 import { renewedClient } from './renewed-client.ts';
@@ -53,14 +55,17 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
   const api = renewedClient(clientOf(config, identity), systemClock);
   const { client } = api;
   const transit = parts.transit === undefined ? dataPlaneOf(config, client, log) : (parts.transit?.(config, identity, log) ?? null);
-  const node = await nodeAgent(config, client, transit, log);
-  const endpoint = new AgentEndpoint({ listen: config.listen, region: config.region, tls: tlsOf(identity), logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, log });
+  let tls = tlsOf(identity);
+  const way = new TransferWay({ site: config.site, node: config.node, port: () => endpoint.port, client, tls: () => tls });
+  const node = await nodeAgent(config, client, transit, way, log);
+  const endpoint: AgentEndpoint = new AgentEndpoint({ listen: config.listen, region: config.region, tls: tlsOf(identity), logDir: join(config.dir, 'logs'), records: node.records, vms: node.vms, upgrades: transferEndpoint(node.departures, way, log), log });
   const registration = registrationOf(config, client, node, endpoint, log);
   node.onRuntime = () => registration.changed();
   const telemetry = telemetryOf(config, client, identity, transit, log);
   const renewal = new Renewal({
     ...config.identity, enrol: config.enrol, clock: systemClock, log,
     onRenewed: (fresh) => {
+      tls = tlsOf(fresh);
       endpoint.renew(tlsOf(fresh));
       telemetry?.renew(tlsOf(fresh));
       api.replace(clientOf(config, fresh));
@@ -91,13 +96,13 @@ function dataPlaneOf(config: AgentConfig, client: Client, log: Logger): AgentTra
   return config.goal === null ? null : new DataPlane(config, client, log);
 }
 
-function nodeAgent(config: AgentConfig, client: Client, transit: AgentTransit | null, log: Logger): Promise<NodeAgent> {
+function nodeAgent(config: AgentConfig, client: Client, transit: AgentTransit | null, way: TransferWay, log: Logger): Promise<NodeAgent> {
   let self: NodeAgent | null = null;
   const network: PodNetwork = transit === null ? noDataPlane : new TransitNetwork(transit, (uid) => self?.records.get(uid)?.address ?? null);
   return composeAgent({
     dir: config.dir, node: config.node, site: config.site, region: config.region, address: config.droplet.address,
     cniPlugin: config.cniPlugin, images: config.images.containers, vmImageDir: config.images.vmDir, mtu: config.mtu, systemVpc: config.systemVpc,
-    client, network, clock: systemClock, log,
+    client, network, way, clock: systemClock, log,
   }).then((agent) => (self = agent));
 }
 

@@ -4,11 +4,14 @@ import { afterEnd } from './backoff.ts';
 import type { Containers } from './containers.ts';
 import { uidOf, type Act, type Observed, type PodRecord } from './model.ts';
 import type { Records } from './records.ts';
+import type { VmReceiver } from './vm/receive.ts';
 import type { VmRuntime } from './vm/runtime.ts';
+import { sourceOf } from './vm/transfer.ts';
 
 export interface Runtimes {
   readonly containers: Containers;
   readonly vms: VmRuntime;
+  readonly arrivals: Pick<VmReceiver, 'receive'>;
 }
 
 export interface ActContext {
@@ -23,7 +26,7 @@ export interface ActContext {
 export function actTable(c: ActContext): Act {
   const { pod } = c.record;
   const uid = uidOf(pod);
-  const { containers, vms } = c.runtimes;
+  const { containers, vms, arrivals } = c.runtimes;
   const current = (): PodRecord => c.records.get(uid) ?? c.record;
   const started = (name: string, next: number): void => c.records.change(uid, { starts: { ...current().starts, [name]: next } });
   return {
@@ -47,6 +50,10 @@ export function actTable(c: ActContext): Act {
       if (c.record.address === null) throw new MeshError('internal', 'a VM pod without an address');
       await vms.startVm(pod, c.record.address);
       started(pod.spec.virtualMachine?.name ?? '', attempt + 1);
+    },
+    'receive-vm': async () => {
+      sourceOf(pod); // a name that cannot be read is said in the pod's status
+      arrivals.receive(uid);
     },
     'stop-vm': ({ graceMs }) => vms.stopVm(uid, graceMs),
     'pause-vm': () => vms.pause(uid),

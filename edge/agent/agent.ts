@@ -16,6 +16,7 @@ import { nameOf, uidOf, type Observed, type PodRecord } from './model.ts';
 import type { Prober } from './probes.ts';
 import type { Records } from './records.ts';
 import { podStatus, sameStatus } from './status.ts';
+import { MIGRATION, reportOf } from './vm/transfer.ts';
 
 export interface AgentOptions {
   readonly node: string;
@@ -146,18 +147,34 @@ export class Agent implements Service {
     const before = this.#status.get(uid) ?? told;
     const status = podStatus({ ...record, pod: { ...record.pod, ...(before === undefined ? {} : { status: before }) } }, seen, { hostIp: this.#o.hostIp, now: this.#o.clock.now() });
     this.#status.set(uid, status);
-    if (!sameStatus(told, status)) this.#reports.trigger(uid);
+    if (!sameStatus(told, status) || this.#untold(record) !== null) this.#reports.trigger(uid);
+  }
+
+  /** How a move with its state goes, as the API does not know it yet; null = it knows. */
+  #untold(record: PodRecord): string | null {
+    const report = reportOf(this.#o.runtimes.vms.transfers.get(uidOf(record.pod)));
+    const text = report === null ? null : JSON.stringify(report);
+    return record.pod.metadata.annotations?.[MIGRATION] === text ? null : text;
   }
 
   /** Tells the API, as a merge patch of the status: fields that others own stay. */
   async #report(uid: string): Promise<void> {
     const record = this.#o.records.get(uid);
     const status = this.#status.get(uid);
-    if (record === undefined || status === undefined || record.gone || sameStatus(this.#told.get(uid), status)) return;
+    if (record === undefined || status === undefined || record.gone) return;
     const { tenant = null, namespace = null, name } = record.pod.metadata;
+    const patch = (body: object, options: { readonly subresource?: 'status' }): Promise<Pod> => this.#o.client.patch<Pod>(Resources.Pod, { tenant, namespace }, name, body, options);
+    const migration = this.#untold(record);
     try {
+      // Before the status: whoever waits for Ready finds how it came about.
+      if (migration !== null) {
+        await patch({ metadata: { uid, annotations: { [MIGRATION]: migration } } }, {});
+        const { pod } = this.#o.records.get(uid) ?? record;
+        this.#o.records.change(uid, { pod: { ...pod, metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, [MIGRATION]: migration } } } });
+      }
+      if (sameStatus(this.#told.get(uid), status)) return;
       const cleared = { reason: null, message: null };
-      await this.#o.client.patch(Resources.Pod, { tenant, namespace }, name, { metadata: { uid }, status: { ...cleared, ...status } }, { subresource: 'status' });
+      await patch({ metadata: { uid }, status: { ...cleared, ...status } }, { subresource: 'status' });
       this.#told.set(uid, status);
     } catch (error) {
       if (isMeshError(error, 'not-found') || isMeshError(error, 'conflict')) return; // deleted, or another pod of that name: the watch says which

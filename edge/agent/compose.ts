@@ -18,7 +18,9 @@ import { uidOf } from './model.ts';
 import type { PodNetwork } from './network.ts';
 import { Prober } from './probes.ts';
 import { Records } from './records.ts';
+import { VmReceiver, type TransferDial } from './vm/receive.ts';
 import { VmRuntime } from './vm/runtime.ts';
+import { VmSender } from './vm/send.ts';
 
 export interface NodeAgentOptions {
   readonly dir: string;
@@ -37,6 +39,8 @@ export interface NodeAgentOptions {
   readonly systemVpc?: string | null;
   readonly client: Client;
   readonly network: PodNetwork;
+  /** The way to other sites' agents. @default null: no VM comes from elsewhere */
+  readonly way?: TransferDial | null;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -47,6 +51,8 @@ export interface NodeAgent extends Service {
   readonly containerd: Containerd;
   readonly containers: Containers;
   readonly vms: VmRuntime;
+  /** Serves the VMs that are to be sent away. */
+  readonly departures: VmSender;
   readonly runtimeName: string;
   /** Called when a runtime becomes ready or stops being so. */
   onRuntime: () => void;
@@ -61,8 +67,12 @@ export async function composeAgent(o: NodeAgentOptions): Promise<NodeAgent> {
   const records = new Records(join(o.dir, 'pods'), log);
   const trigger = (uid: string): void => agent.trigger(uid);
   const vms = new VmRuntime({ dir: join(o.dir, 'v'), imageDir: o.vmImageDir, site: o.site, network: o.network, log, onChange: trigger });
+  const recordOf = records.get.bind(records);
+  const departures = new VmSender({ vms, recordOf, onChange: trigger, log });
+  const arrivals = new VmReceiver({ vms, recordOf, way: o.way ?? noWay, onRestored: (uid) => countStart(records, uid), onChange: trigger, clock, log });
+  vms.onStop = (uid) => arrivals.letGo(uid);
   const prober = new Prober({ log, pidOf: pidLookup(containers), askGuest: (...a) => vms.probe(...a), onChange: trigger });
-  const agent = new Agent({ node: o.node, hostIp: o.address, client, records, runtimes: { containers, vms }, prober, clock, log });
+  const agent = new Agent({ node: o.node, hostIp: o.address, client, records, runtimes: { containers, vms, arrivals }, prober, clock, log });
   const cni = new CniServer({ socket: join(o.dir, 'cni.sock'), dir: join(o.dir, 'c'), plugin: o.cniPlugin, network: o.network, log, addressOf: (uid) => records.get(uid)?.address ?? null, hostPath: (path) => `${containerd.rootPath()}${path}` });
   const addresses = new Addresses({
     node: o.node, mtu: o.mtu, client, log,
@@ -98,10 +108,10 @@ export async function composeAgent(o: NodeAgentOptions): Promise<NodeAgent> {
     cni, containerd,
     once('images', () => importImages(containerd, containers, o.images)),
     once('orphans', () => removeOrphans(containers, vms, records, log)),
-    prober, agent, exits, vmStart, addresses, pods,
+    prober, arrivals, agent, exits, vmStart, addresses, pods,
   ]);
   const self: NodeAgent = {
-    name: 'node agent', agent, records, containerd, containers, vms, runtimeName: runtime.name,
+    name: 'node agent', agent, records, containerd, containers, vms, departures, runtimeName: runtime.name,
     onRuntime: () => undefined,
     start: async (signal) => {
       await group.start(signal);
@@ -119,6 +129,15 @@ export async function composeAgent(o: NodeAgentOptions): Promise<NodeAgent> {
 /** The pod as the network plane reads it: one of the system's that names no VPC is in the system's, where there is one. */
 function inSystemVpc(pod: Pod, vpc: string | null): Pod {
   return vpc === null || pod.spec.vpc !== undefined || (pod.metadata.tenant ?? 'system') !== 'system' ? pod : { ...pod, spec: { ...pod.spec, vpc } };
+}
+
+const noWay: TransferDial = { dial: () => Promise.reject(new MeshError('unsupported', 'this agent knows no way to other sites')) };
+
+/** A VM that came from elsewhere has been started here; its next start is an ordinary one. */
+function countStart(records: Records, uid: string): void {
+  const record = records.get(uid);
+  const name = record?.pod.spec.virtualMachine?.name ?? '';
+  if (record !== undefined) records.change(uid, { starts: { ...record.starts, [name]: (record.starts[name] ?? 0) + 1 } });
 }
 
 function once(name: string, start: () => Promise<void>): Service {

@@ -4,6 +4,7 @@
  */
 import type { Pod } from '../../api/kinds/core.ts';
 import { startableAt } from './backoff.ts';
+import { RESTORE_FROM } from './vm/transfer.ts';
 import { isInVpc, type Observed, type ObservedContainer, type PodRecord, type Step } from './model.ts';
 
 export interface Decision {
@@ -94,10 +95,19 @@ function runVm(record: PodRecord, seen: Observed, now: number): Decision {
   if (spec === undefined || !seen.vmReady) return nothing;
   const power = spec.powerSpec ?? 'Running';
   const { vm } = seen;
+  const moving = moves(record, spec.name, vm);
+  if (moving !== null) return moving;
   if (power === 'Shutdown' || power === 'Suspended') return vm !== null && vm.power !== 'shutdown' ? { steps: [{ kind: 'stop-vm', graceMs: graceMsOf(record) }], wakeAt: null } : nothing;
   if (vm === null || vm.power === 'shutdown') return startVm(record, vm, now);
   if (power === 'Paused') return vm.power === 'running' && vm.configured ? { steps: [{ kind: 'pause-vm' }], wakeAt: null } : nothing;
   return vm.power === 'paused' ? { steps: [{ kind: 'resume-vm' }], wakeAt: null } : nothing;
+}
+
+/** What a move with its state asks for; null = nothing, the VM is like any other. A VM that has moved away, or is on its way, is left alone. */
+function moves(record: PodRecord, name: string, vm: Observed['vm']): Decision | null {
+  const isNew = vm === null && (record.starts[name] ?? 0) === 0;
+  if (record.pod.metadata.annotations?.[RESTORE_FROM] !== undefined && (isNew || vm?.transfer === 'interrupted')) return { steps: [{ kind: 'receive-vm' }], wakeAt: null };
+  return vm?.transfer === undefined ? null : nothing;
 }
 
 function startVm(record: PodRecord, vm: Observed['vm'], now: number): Decision {

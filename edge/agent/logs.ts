@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { setInterval as every } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { isMeshError, MeshError } from '../../api/errors.ts';
@@ -18,6 +19,7 @@ import { identityOf } from '../../certs/names.ts';
 import { nameOf, uidOf } from './model.ts';
 import type { Records } from './records.ts';
 import type { VmRuntime } from './vm/runtime.ts';
+import type { UpgradeHandler } from './vm/transfer-endpoint.ts';
 
 export interface EndpointOptions {
   readonly listen: { readonly address: string; readonly port: number };
@@ -27,6 +29,8 @@ export interface EndpointOptions {
   readonly logDir: string;
   readonly records: Records;
   readonly vms: VmRuntime;
+  /** For other agents, when a VM moves. @default null: none is served */
+  readonly upgrades?: UpgradeHandler | null;
   readonly log: Logger;
 }
 
@@ -39,6 +43,8 @@ export class AgentEndpoint implements Service {
   readonly #o: EndpointOptions;
   #server: Server | null = null;
   readonly #abort = new AbortController();
+  /** Connections that left HTTP; the server no longer ends them. */
+  readonly #upgraded = new Set<Duplex>();
 
   constructor(options: EndpointOptions) {
     this.#o = options;
@@ -51,6 +57,12 @@ export class AgentEndpoint implements Service {
   async start(): Promise<void> {
     const { key, cert, ca } = this.#o.tls;
     const server = createServer({ key, cert, ca, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' }, (request, response) => void this.#serve(request, response));
+    const { upgrades = null } = this.#o;
+    if (upgrades !== null) server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      this.#upgraded.add(socket);
+      socket.on('close', () => this.#upgraded.delete(socket));
+      upgrades(request, socket, head);
+    });
     const { address, port } = this.#o.listen;
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause: NodeJS.ErrnoException) => reject(cause.code === 'EADDRINUSE' ? new MeshError('port-in-use', `listen.port: TCP port ${port} of ${address} is in use`, { cause, fields: { path: 'listen.port' }, next: `see who has it: ss -ltnp sport = :${port}` }) : cause));
@@ -70,6 +82,7 @@ export class AgentEndpoint implements Service {
     this.#server = null;
     if (server === null) return;
     server.closeAllConnections();
+    for (const socket of this.#upgraded) socket.destroy();
     await new Promise((resolve) => server.close(resolve));
   }
 

@@ -1,5 +1,6 @@
 /** What the agent is asked for, what it sees, and the steps between: the words that decide, observe and act share. */
 import type { Pod } from '../../api/kinds/core.ts';
+import type { TransferView } from './vm/transfer.ts';
 
 /** Where a pod is in its VPC: its mizar.com Endpoint, kept on disk so that a start without the cloud can attach it again. */
 export interface PodAddress {
@@ -60,6 +61,8 @@ export interface ObservedVm {
   /** The guest has its address. */
   readonly configured: boolean;
   readonly startedAt: number;
+  /** Its part in a move with its state; absent = none. */
+  readonly transfer?: TransferView;
 }
 
 export interface Observed {
@@ -82,6 +85,7 @@ export type Step =
   | { readonly kind: 'remove-container'; readonly id: string }
   | { readonly kind: 'note-end'; readonly name: string; readonly attempt: number; readonly ranMs: number }
   | { readonly kind: 'start-vm'; readonly attempt: number }
+  | { readonly kind: 'receive-vm' }
   | { readonly kind: 'stop-vm'; readonly graceMs: number }
   | { readonly kind: 'pause-vm' }
   | { readonly kind: 'resume-vm' }

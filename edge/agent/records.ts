@@ -8,6 +8,7 @@ import type { Pod } from '../../api/kinds/core.ts';
 import type { Logger } from '../../base/log.ts';
 import { writeDurably } from '../../certs/files.ts';
 import { uidOf, type PodRecord } from './model.ts';
+import { RESTORE_FROM, SEND_TO } from './vm/transfer.ts';
 
 export class Records {
   readonly #dir: string;
@@ -72,7 +73,10 @@ export class Records {
   }
 }
 
+/** Annotations that the agent acts on. */
+const HEEDED = [RESTORE_FROM, SEND_TO] as const;
+
 /** Whether two versions of a pod ask for the same; statuses are not asked for. */
 function sameDesire(a: Pod, b: Pod): boolean {
-  return a.metadata.deletionTimestamp === b.metadata.deletionTimestamp && a.metadata.deletionGracePeriodSeconds === b.metadata.deletionGracePeriodSeconds && JSON.stringify(a.spec) === JSON.stringify(b.spec);
+  return HEEDED.every((k) => a.metadata.annotations?.[k] === b.metadata.annotations?.[k]) && a.metadata.deletionTimestamp === b.metadata.deletionTimestamp && a.metadata.deletionGracePeriodSeconds === b.metadata.deletionGracePeriodSeconds && JSON.stringify(a.spec) === JSON.stringify(b.spec);
 }

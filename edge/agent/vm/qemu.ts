@@ -1,4 +1,6 @@
 /** The QEMU command line: one machine shape for templates, cold starts and restores, since a saved state fits only the shape it came from. */
+import { createHash } from 'node:crypto';
+
 export type Accel = 'kvm' | 'tcg';
 
 export interface MachineOptions {
@@ -12,7 +14,7 @@ export interface MachineOptions {
   readonly qmpSocket: string;
   readonly channelSocket: string;
   readonly consoleLog: string;
-  /** A saved state to begin from; null = boot the kernel. */
+  /** A saved state to begin from, a file or `unix:PATH` to listen on for one; null = boot the kernel. */
   readonly incoming: string | null;
 }
 
@@ -42,6 +44,19 @@ export function qemuArgs(o: MachineOptions): readonly string[] {
     '-kernel', o.kernel,
     '-initrd', o.initrd,
     '-append', APPEND,
-    ...(o.incoming === null ? [] : ['-incoming', `exec:cat ${o.incoming}`]),
+    ...incomingArgs(o.incoming),
   ];
+}
+
+/** -S: a guest from elsewhere runs when it is told to, whatever the state says. */
+function incomingArgs(incoming: string | null): readonly string[] {
+  if (incoming === null) return [];
+  return incoming.startsWith('unix:') ? ['-S', '-incoming', incoming] : ['-incoming', `exec:cat ${incoming}`];
+}
+
+/** Equal where one QEMU reads what another wrote: the same release and the same machine. Paths and images do not count. */
+export function machineDigest(spec: Pick<MachineOptions, 'accel' | 'memoryMiB' | 'cpus'>, version: string): string {
+  const shape = qemuArgs({ ...spec, qemu: '', kernel: '', initrd: '', tap: '', qmpSocket: '', channelSocket: '', consoleLog: '', incoming: null });
+  const release = /version (\d+\.\d+)/.exec(version)?.[1] ?? version;
+  return createHash('sha256').update(JSON.stringify([release, shape])).digest('hex').slice(0, 16);
 }

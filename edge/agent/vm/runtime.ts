@@ -11,10 +11,12 @@ import type { Logger } from '../../../base/log.ts';
 import { bytesOf, milliCpu, uidOf, type ObservedVm, type PodAddress } from '../model.ts';
 import type { PodNetwork } from '../network.ts';
 import type { GuestChannel } from './channel.ts';
+import { Transfers, type Live, type VmFile } from './folder.ts';
 import { attachMachine, endMachine, machinePid, makeTap, removeTap, spawnMachine, type MachineSpec } from './machine.ts';
-import type { Accel } from './qemu.ts';
+import { machineDigest, type Accel } from './qemu.ts';
 import type { Qmp } from './qmp.ts';
-import { DEFAULT_MEMORY_MIB, findImage, findQemu, prepareVm, templateOf } from './template.ts';
+import { DEFAULT_MEMORY_MIB, findImage, findQemu, prepareVm, templateOf, type VmImage } from './template.ts';
+import { afterRestart, viewOf, type MachineShape } from './transfer.ts';
 
 export interface VmRuntimeOptions {
   /** Folder of the node's VMs. */
@@ -27,30 +29,19 @@ export interface VmRuntimeOptions {
   readonly onChange: (uid: string) => void;
 }
 
-interface VmFile {
-  readonly name: string;
-  readonly pod: { readonly tenant: string; readonly namespace: string; readonly name: string };
-  readonly spec: MachineSpec;
-  readonly address: PodAddress;
-  readonly tap: string;
-  readonly startedAt: number;
-}
-
-interface Live {
-  readonly file: VmFile;
-  readonly qmp: Qmp;
-  readonly channel: GuestChannel;
-  power: 'running' | 'paused';
-  configured: boolean;
-}
-
 export class VmRuntime {
   readonly #o: VmRuntimeOptions;
   readonly #live = new Map<string, Live>();
+  readonly transfers: Transfers;
+  /** Whether this process works on a VM's arrival; the receiver says. */
+  isReceiving: (uid: string) => boolean = () => false;
+  /** A VM is taken away; whoever works on its transfer lets go. */
+  onStop: (uid: string) => void = () => undefined;
   #qemu: { readonly path: string; readonly version: string; readonly accel: Accel } | null = null;
 
   constructor(options: VmRuntimeOptions) {
     this.#o = options;
+    this.transfers = new Transfers(options.dir);
   }
 
   get isReady(): boolean {
@@ -64,6 +55,7 @@ export class VmRuntime {
   /** Finds QEMU and the accelerator, adopts the VMs that run, and prepares the default template of every image. */
   async start(): Promise<void> {
     mkdirSync(this.#o.dir, { recursive: true });
+    this.transfers.load();
     const [first] = existsSync(this.#o.imageDir) ? readdirSync(this.#o.imageDir, { withFileTypes: true }).filter((e) => e.isDirectory()) : [];
     if ((await findQemu()) === null || first === undefined) {
       this.#o.log.warn('no VM runtime', { reason: first === undefined ? `no VM image in ${this.#o.imageDir}` : 'QEMU is not installed' });
@@ -89,30 +81,88 @@ export class VmRuntime {
 
   observe(uid: string): ObservedVm | null {
     const live = this.#live.get(uid);
-    if (live !== undefined) return { power: live.power, configured: live.configured, startedAt: live.file.startedAt };
+    const view = viewOf(this.transfers.get(uid), this.isReceiving(uid));
+    const transfer = view === undefined ? {} : { transfer: view };
+    if (live !== undefined) return { power: live.power, configured: live.configured && view === undefined, startedAt: live.file.startedAt, ...transfer };
     const file = this.#read(uid);
-    return file === null ? null : { power: 'shutdown', configured: false, startedAt: file.startedAt };
+    return file === null && view === undefined ? null : { power: 'shutdown', configured: false, startedAt: file?.startedAt ?? 0, ...transfer };
+  }
+
+  live(uid: string): Live | undefined {
+    return this.#live.get(uid);
   }
 
   consoleLog(uid: string): string {
-    return join(this.#folder(uid), 'console.log');
+    return join(this.folder(uid), 'console.log');
   }
 
   async startVm(pod: Pod, address: PodAddress): Promise<void> {
+    const { file, image } = this.#plan(pod, address);
+    await this.#launch(uidOf(pod), file, await templateOf(this.#o.imageDir, image, file.spec, this.#qemu?.version ?? '', this.#o.log));
+  }
+
+  /** What another node's QEMU has to be like for a VM to go on there, or to come here. */
+  shapeOf(pod: Pod, address: PodAddress): MachineShape {
+    return this.#shape(pod, this.#live.get(uidOf(pod))?.file.spec ?? this.#plan(pod, address).file.spec);
+  }
+
+  /** As `startVm`, but the QEMU waits for a state on the socket that this returns, and then for `goOn`. */
+  async startEmpty(pod: Pod, address: PodAddress): Promise<string> {
     const uid = uidOf(pod);
-    const vm = pod.spec.virtualMachine;
-    if (vm === undefined || this.#qemu === null) throw new MeshError('internal', 'not a VM pod, or no VM runtime');
-    const image = findImage(this.#o.imageDir, vm.image);
-    const limits = { ...vm.resources?.requests, ...vm.resources?.limits };
-    const memoryMiB = Math.max(96, Math.round(bytesOf(limits.memory) / 2 ** 20) || DEFAULT_MEMORY_MIB);
-    const spec: MachineSpec = { qemu: this.#qemu.path, accel: this.#qemu.accel, memoryMiB, cpus: Math.max(1, Math.ceil(milliCpu(limits.cpu) / 1000)), kernel: image.kernel, initrd: image.initrd };
-    const template = await templateOf(this.#o.imageDir, image, spec, this.#qemu.version, this.#o.log);
-    const { tenant = 'system', namespace = 'default', name } = pod.metadata;
-    const file: VmFile = { name: vm.name, pod: { tenant, namespace, name }, spec, address, tap: tapName(uid), startedAt: Date.now() };
-    await this.#launch(uid, file, template);
+    const { file } = this.#plan(pod, address);
+    const folder = this.folder(uid);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'vm.json'), JSON.stringify(file));
+    const socket = join(folder, 'm');
+    rmSync(socket, { force: true });
+    await makeTap(file.tap, file.address.mtu);
+    spawnMachine(folder, file.spec, file.tap, `unix:${socket}`);
+    const [{ qmp, channel }] = await Promise.all([attachMachine(folder), this.#o.network.attach({ podUid: uid, netnsPath: null, tapName: file.tap, ifName: file.tap, address })]);
+    this.#keep(uid, file, qmp, channel, 'paused');
+    return socket;
+  }
+
+  /** Lets a guest that arrived go on, with its new address; resolves when it says that it has it. */
+  async goOn(uid: string, timeoutMs: number): Promise<void> {
+    const live = this.#must(uid);
+    const configured = new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new MeshError('timeout', `the guest has not taken its address within ${timeoutMs} ms`, { next: 'look at console.log of the VM' })), timeoutMs);
+      const { onConfigured } = live.channel;
+      live.channel.onConfigured = () => {
+        clearTimeout(timer);
+        live.channel.onConfigured = onConfigured;
+        onConfigured();
+        resolve();
+      };
+    });
+    this.#configure(live);
+    await live.qmp.execute('cont');
+    live.power = 'running';
+    await configured;
+  }
+
+  /** The source's guest goes on where it was stopped: whatever a transfer had begun is no more. */
+  async goBack(uid: string, ranBefore: boolean): Promise<void> {
+    const live = this.#must(uid);
+    await live.qmp.execute('migrate_cancel');
+    if (ranBefore) await live.qmp.execute('cont');
+    live.power = ranBefore ? 'running' : 'paused';
+    this.transfers.drop(uid);
+    this.#o.onChange(uid);
+  }
+
+  /** Ends the QEMU and keeps what the disk says of the transfer: of a source that has moved, of an arrival that failed. */
+  async endMachine(uid: string): Promise<void> {
+    const live = this.#live.get(uid);
+    this.#live.delete(uid);
+    live?.channel.close();
+    live?.qmp.close();
+    await endMachine(this.folder(uid), 0);
+    this.#o.onChange(uid);
   }
 
   async stopVm(uid: string, graceMs: number): Promise<void> {
+    this.onStop(uid);
     const live = this.#live.get(uid);
     const file = live?.file ?? this.#read(uid);
     this.#live.delete(uid);
@@ -122,28 +172,29 @@ export class VmRuntime {
       live.channel.close();
       live.qmp.close();
     }
-    await endMachine(this.#folder(uid), 0);
+    await endMachine(this.folder(uid), 0);
     if (file !== null) {
       await this.#o.network.detach(uid);
       await removeTap(file.tap);
     }
-    rmSync(this.#folder(uid), { recursive: true, force: true });
+    this.transfers.drop(uid);
+    rmSync(this.folder(uid), { recursive: true, force: true });
   }
 
   async pause(uid: string): Promise<void> {
-    const live = this.#must(uid);
+    const live = this.#free(uid);
     await live.qmp.execute('stop');
     live.power = 'paused';
   }
 
   async resume(uid: string): Promise<void> {
-    const live = this.#must(uid);
+    const live = this.#free(uid);
     await live.qmp.execute('cont');
     live.power = 'running';
   }
 
   async reboot(uid: string): Promise<void> {
-    const live = this.#must(uid);
+    const live = this.#free(uid);
     live.configured = false;
     await live.qmp.execute('system_reset');
     if (live.power === 'paused') await this.resume(uid);
@@ -152,9 +203,9 @@ export class VmRuntime {
 
   /** Saves the VM's whole state under a name; the VM stands still meanwhile. */
   async snapshot(uid: string, name: string): Promise<void> {
-    const live = this.#must(uid);
+    const live = this.#free(uid);
     const file = this.#snapshotFile(uid, name);
-    mkdirSync(join(this.#folder(uid), 'snapshots'), { recursive: true });
+    mkdirSync(join(this.folder(uid), 'snapshots'), { recursive: true });
     await live.qmp.execute('stop');
     try {
       await live.qmp.execute('migrate', { uri: `exec:cat > ${file}.tmp` });
@@ -167,14 +218,14 @@ export class VmRuntime {
 
   /** Goes back to a saved state: a new QEMU in place of the old one, on the same tap and address. */
   async restore(uid: string, name: string): Promise<void> {
-    const live = this.#must(uid);
+    const live = this.#free(uid);
     const snapshot = this.#snapshotFile(uid, name);
     if (!existsSync(snapshot)) throw new MeshError('not-found', `no snapshot "${name}" of this VM`);
     this.#live.delete(uid);
     live.channel.onClose = () => undefined;
     live.channel.close();
     live.qmp.close();
-    await endMachine(this.#folder(uid), 0);
+    await endMachine(this.folder(uid), 0);
     await this.#begin(uid, live.file, snapshot);
   }
 
@@ -183,8 +234,24 @@ export class VmRuntime {
     return live === undefined || live.power !== 'running' || !live.configured ? Promise.resolve(false) : live.channel.probe(kind, port, path, timeoutMs);
   }
 
+  #shape(pod: Pod, spec: MachineSpec): MachineShape {
+    return { image: pod.spec.virtualMachine?.image ?? '', memoryMiB: spec.memoryMiB, cpus: spec.cpus, machine: machineDigest(spec, this.#qemu?.version ?? '') };
+  }
+
+  #plan(pod: Pod, address: PodAddress): { readonly file: VmFile; readonly image: VmImage } {
+    const uid = uidOf(pod);
+    const vm = pod.spec.virtualMachine;
+    if (vm === undefined || this.#qemu === null) throw new MeshError('internal', 'not a VM pod, or no VM runtime');
+    const image = findImage(this.#o.imageDir, vm.image);
+    const limits = { ...vm.resources?.requests, ...vm.resources?.limits };
+    const memoryMiB = Math.max(96, Math.round(bytesOf(limits.memory) / 2 ** 20) || DEFAULT_MEMORY_MIB);
+    const spec: MachineSpec = { qemu: this.#qemu.path, accel: this.#qemu.accel, memoryMiB, cpus: Math.max(1, Math.ceil(milliCpu(limits.cpu) / 1000)), kernel: image.kernel, initrd: image.initrd };
+    const { tenant = 'system', namespace = 'default', name } = pod.metadata;
+    return { file: { name: vm.name, pod: { tenant, namespace, name }, spec, address, tap: tapName(uid), startedAt: Date.now() }, image };
+  }
+
   async #launch(uid: string, file: VmFile, state: string): Promise<void> {
-    const folder = this.#folder(uid);
+    const folder = this.folder(uid);
     mkdirSync(folder, { recursive: true });
     try {
       await makeTap(file.tap, file.address.mtu);
@@ -199,8 +266,8 @@ export class VmRuntime {
   }
 
   async #begin(uid: string, file: VmFile, state: string): Promise<void> {
-    spawnMachine(this.#folder(uid), file.spec, file.tap, state);
-    const { qmp, channel } = await attachMachine(this.#folder(uid));
+    spawnMachine(this.folder(uid), file.spec, file.tap, state);
+    const { qmp, channel } = await attachMachine(this.folder(uid));
     const live = this.#keep(uid, file, qmp, channel, 'running');
     await qmp.migrated(60_000);
     this.#configure(live);
@@ -228,18 +295,30 @@ export class VmRuntime {
 
   async #adopt(uid: string): Promise<void> {
     if (this.#live.has(uid)) return; // a repeated start
-    const file = this.#read(uid);
-    if (machinePid(this.#folder(uid)) === null) return; // ended with the node, or never came up: decide starts it again
-    if (file === null) return endMachine(this.#folder(uid), 0);
-    const { qmp, channel } = await attachMachine(this.#folder(uid));
+    const [file, transfer, isAlive] = [this.#read(uid), this.transfers.get(uid), machinePid(this.folder(uid)) !== null];
+    const next = transfer === undefined ? 'none' : afterRestart(transfer, isAlive);
+    if (next === 'leave') return;
+    if (next === 'discard') return this.stopVm(uid, 0);
+    if (next === 'resume' && !isAlive) this.transfers.drop(uid);
+    if (!isAlive) return; // ended with the node, or never came up: decide starts it again
+    if (file === null) return endMachine(this.folder(uid), 0);
+    const { qmp, channel } = await attachMachine(this.folder(uid));
     const live = this.#keep(uid, file, qmp, channel, (await qmp.status()) === 'running' ? 'running' : 'paused');
+    if (transfer?.role === 'send') await this.goBack(uid, transfer.ranBefore);
+    if (next === 'ask' || next === 'go-on') return; // the receiver settles it
     this.#configure(live); // says the same again; the answer tells that the guest is there
     this.#o.log.info('VM adopted', { pod: file.pod.name });
   }
 
   async #ended(uid: string, graceMs: number): Promise<void> {
     const until = Date.now() + graceMs;
-    while (machinePid(this.#folder(uid)) !== null && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (machinePid(this.folder(uid)) !== null && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
+  #free(uid: string): Live {
+    const view = viewOf(this.transfers.get(uid), true);
+    if (view !== undefined) throw new MeshError('conflict', view === 'moved' ? 'this VM has moved to another site' : 'this VM is on its way between two sites', { next: 'kubectl describe pod shows how it goes: annotation mesh.proxima.io/migration' });
+    return this.#must(uid);
   }
 
   #must(uid: string): Live {
@@ -248,17 +327,17 @@ export class VmRuntime {
     return live;
   }
 
-  #folder(uid: string): string {
+  folder(uid: string): string {
     return join(this.#o.dir, uid);
   }
 
   #snapshotFile(uid: string, name: string): string {
     if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new MeshError('invalid', `snapshot: "${name}" must be lower-case letters, digits and dashes`, { fields: { path: 'snapshot' } });
-    return join(this.#folder(uid), 'snapshots', name);
+    return join(this.folder(uid), 'snapshots', name);
   }
 
   #read(uid: string): VmFile | null {
-    const path = join(this.#folder(uid), 'vm.json');
+    const path = join(this.folder(uid), 'vm.json');
     return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as VmFile) : null;
   }
 }

@@ -78,6 +78,7 @@ function apply(r: PodRecord, seen: Observed, step: Step, now: number): { r: PodR
     case 'remove-container': return { r, seen: { ...seen, containers: seen.containers.filter((c) => c.id !== step.id) } };
     case 'note-end': return { r: { ...r, crashes: { ...r.crashes, [step.name]: afterEnd(r.crashes[step.name], step.attempt, step.ranMs, now) } }, seen };
     case 'start-vm': return { r: next('v', step.attempt + 1), seen: { ...seen, vm: { power: 'running', configured: true, startedAt: now } } };
+    case 'receive-vm': return { r, seen: { ...seen, vm: { power: 'shutdown', configured: false, startedAt: 0, transfer: 'receiving' } } };
     case 'stop-vm': return { r, seen: { ...seen, vm: null } };
     case 'pause-vm': return { r, seen: { ...seen, vm: { power: 'paused', configured: true, startedAt: 0 } } };
     case 'resume-vm': return { r, seen: { ...seen, vm: { power: 'running', configured: true, startedAt: 0 } } };
