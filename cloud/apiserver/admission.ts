@@ -11,6 +11,7 @@ import { at, metaOf } from './bytes.ts';
 import { badRequest, invalid } from './errors.ts';
 import type { Identity } from './identity.ts';
 import { isMaster, SYSTEM_TENANT } from './identity.ts';
+import { restrictNode } from './node-restriction.ts';
 
 export type FieldValidation = 'Strict' | 'Warn' | 'Ignore';
 
@@ -48,6 +49,7 @@ export function admit(def: KindDefinition, object: JsonObject, live: JsonObject 
   }
   applyDefaults(def.schema, object, resolveType);
   def.defaults(object, live);
+  restrictNode(def, how.who, live === null ? 'create' : 'update', object, live);
   const rules = [...def.check(object, live), ...immutables(def, object, live), ...reserved(def, object, live, how.who)];
   if (rules.length > 0) throw invalid(def.resource, name, rules);
 }

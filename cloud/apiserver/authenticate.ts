@@ -46,7 +46,7 @@ export class Authenticator {
     let made: Known | null = null;
     if (socket.authorized === true) {
       const certificate = socket.getPeerCertificate();
-      made = { who: identityOfCertificate(certificate.subject), serial: certificate.serialNumber.toLowerCase() };
+      made = { who: identityOfCertificate(certificate.subject, certificate.subjectaltname), serial: certificate.serialNumber.toLowerCase() };
     }
     this.#connections.set(socket, made);
     return made;

@@ -14,8 +14,15 @@ export interface Ask {
 
 const isRead = (v: Verb): boolean => v === 'get' || v === 'list' || v === 'watch';
 
-const NODE_WRITES = new Set(['/nodes', '/pods', '/events', 'coordination.k8s.io/leases', 'mizar.com/droplets', 'mizar.com/endpoints', 'mizar.com/subnets', 'mizar.com/vpcs', 'mizar.com/bouncers', 'mizar.com/dividers']);
-const NODE_READS = new Set(['/namespaces', '/tenants', '/configmaps', '/secrets', '/services', 'mesh.proxima.io/sites', 'mesh.proxima.io/presences', 'arktos.futurewei.com/networks', 'apps/deployments', 'apps/replicasets']);
+/** What an agent writes; `node-restriction.ts` looks at which of them. */
+const NODE_WRITES: Readonly<Record<string, readonly Verb[]>> = {
+  '/nodes': ['create', 'update', 'patch', 'delete'],
+  '/pods': ['update', 'patch', 'delete'],
+  '/events': ['create', 'update', 'patch'],
+  'coordination.k8s.io/leases': ['get', 'create', 'update', 'patch', 'delete'],
+  'mizar.com/droplets': ['create', 'update', 'patch', 'delete'],
+};
+const NODE_READS = new Set(['/nodes', '/pods', '/configmaps', 'mesh.proxima.io/sites', 'arktos.futurewei.com/networks', 'mizar.com/droplets', 'mizar.com/endpoints', 'mizar.com/subnets', 'mizar.com/vpcs']);
 /** What a tenant only reads in its own space: results of planning and of network operators; a forged one would reach beyond the tenant. */
 const TENANT_READ_ONLY = new Set(['mesh.proxima.io/placements', 'mizar.com/subnets', 'mizar.com/bouncers', 'mizar.com/dividers', 'mizar.com/endpoints']);
 
@@ -25,9 +32,7 @@ export function authorize(who: Identity, ask: Ask): string | null {
   const id = `${ask.resource.group}/${ask.resource.plural}`;
   if (who.tenant === SYSTEM_TENANT) {
     if (!who.groups.includes(NODES)) return 'the credential has no role';
-    if (id === '/pods' && ask.verb === 'create') return 'agents run pods, they do not make them';
-    if (NODE_WRITES.has(id)) return null;
-    return isRead(ask.verb) && NODE_READS.has(id) ? null : 'not a resource of node agents';
+    return nodeMay(id, ask);
   }
   if (ask.resource.scope === 'cluster') {
     const ownTenant = ask.resource.plural === 'tenants' && ask.verb === 'get' && ask.tenant === who.tenant;
@@ -36,4 +41,12 @@ export function authorize(who: Identity, ask: Ask): string | null {
   if (ask.tenant !== who.tenant) return `the credential is of tenant "${who.tenant}"`;
   if (!isRead(ask.verb) && (TENANT_READ_ONLY.has(id) || ask.subresource === 'status' || ask.subresource === 'binding')) return 'tenants read it; the mesh writes it';
   return null;
+}
+
+function nodeMay(id: string, { verb, subresource, tenant }: Ask): string | null {
+  if (subresource !== '' && subresource !== 'status') return 'node agents are asked, they do not ask';
+  if (id === '/configmaps' && isRead(verb)) return tenant === SYSTEM_TENANT ? null : 'node agents read the mesh\'s own config maps';
+  if (isRead(verb) && NODE_READS.has(id)) return null;
+  if (id === '/pods' && verb === 'create') return 'agents run pods, they do not make them';
+  return NODE_WRITES[id]?.includes(verb) === true ? null : 'not a resource of node agents';
 }

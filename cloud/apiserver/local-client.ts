@@ -83,7 +83,7 @@ export class LocalClient implements Client {
 
   async delete(resource: ResourceId, place: Place, name: string, options: { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number } = {}): Promise<void> {
     const address = this.#address('delete', resource, place, name, '');
-    await this.#registry.delete(this.#lookup(resource), address, options);
+    await this.#registry.delete(this.#lookup(resource), address, options, this.#who);
   }
 
   #how(subresource: 'status' | ''): WriteOptions {

@@ -10,6 +10,7 @@ import type { KindDefinition } from '../../api/definition.ts';
 import { isMeshError } from '../../api/errors.ts';
 import { Resources } from '../../api/resources.ts';
 import { metaOf, peek } from './bytes.ts';
+import { masterIdentity } from './identity.ts';
 import { addressOf, keyOf, prefixOf } from './keys.ts';
 import type { Registry } from './registry.ts';
 
@@ -86,7 +87,7 @@ export class Purge implements Service {
       const scope = def.resource.scope;
       if (scope === 'cluster' || (namespace !== null && scope !== 'namespace')) continue;
       for (const e of (await this.#deps.registry.store.range({ prefix: prefixOf(def.resource, tenant, namespace) })).entries) {
-        const result = await this.#deps.registry.delete(def, addressOf(def.resource, e.key), {}).catch((error: unknown) => {
+        const result = await this.#deps.registry.delete(def, addressOf(def.resource, e.key), {}, masterIdentity).catch((error: unknown) => {
           if (isMeshError(error, 'not-found')) return { gone: true };
           throw error;
         });

@@ -14,8 +14,10 @@ import { admit } from './admission.ts';
 import { decode, encode, mentions, metaOf, peek } from './bytes.ts';
 import { decideDelete, type DeleteOptions, isGone } from './deletion.ts';
 import { alreadyExists, badRequest, conflict, invalid, notFound } from './errors.ts';
+import type { Identity } from './identity.ts';
 import type { Address } from './keys.ts';
 import { keyOf } from './keys.ts';
+import { restrictNode } from './node-restriction.ts';
 
 export interface Stored {
   readonly bytes: Uint8Array;
@@ -199,12 +201,13 @@ export class Registry {
   }
 
   /** Removes the object, or marks it for those who must agree first. Returns what is left, or what went. */
-  async delete(def: KindDefinition, address: Address, options: DeleteOptions): Promise<Stored & { readonly gone: boolean }> {
+  async delete(def: KindDefinition, address: Address, options: DeleteOptions, who: Identity): Promise<Stored & { readonly gone: boolean }> {
     const key = keyOf(def.resource, address);
     for (let attempt = 0; ; attempt++) {
       const entry = await this.store.get(key);
       if (entry === null) throw notFound(def.resource, address.name);
       const live = decode(entry.value, entry.modRevision);
+      restrictNode(def, who, 'delete', null, live);
       if (options.uid !== undefined && options.uid !== metaOf(live)['uid']) {
         throw conflict(def.resource, address.name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${asText(metaOf(live)['uid'])}`);
       }

@@ -202,7 +202,7 @@ async function item(deps: HandlerDeps, call: Call, def: KindDefinition, address:
       return show(await deps.registry.change(def, address, change, how));
     }
     case 'DELETE': {
-      const gone = await deps.registry.delete(def, address, deleteOptions(call));
+      const gone = await deps.registry.delete(def, address, deleteOptions(call), call.who);
       if (!gone.gone) return show(gone);
       const meta = metaOf(decode(gone.bytes, gone.revision));
       return json(200, success({ name: address.name, group: def.resource.group, kind: def.resource.plural, uid: meta['uid'] ?? '' }));
@@ -238,7 +238,7 @@ async function deleteAll(deps: HandlerDeps, call: Call, def: KindDefinition, sco
   for (const entry of page.entries) {
     const meta = metaOf(decode(entry.value, entry.modRevision));
     const address = { tenant: scope.tenant, namespace: (meta['namespace'] as string | undefined) ?? null, name: asText(meta['name']) };
-    await deps.registry.delete(def, address, options).catch((error: unknown) => {
+    await deps.registry.delete(def, address, options, call.who).catch((error: unknown) => {
       if (!(error instanceof MeshError) || error.kind !== 'not-found') throw error; // somebody else was faster
     });
   }
