@@ -5,11 +5,16 @@ import { kinds } from '../api/definitions.ts';
 import { MeshError } from '../api/errors.ts';
 import { writeKubeconfig } from '../api/kubeconfig.ts';
 import { type Service, ServiceGroup } from '../base/lifecycle.ts';
+import { systemClock } from '../base/clock.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { decodeGlobalConfig, type GlobalConfig } from '../scheduler/global/config.ts';
 import { assembleScheduler } from '../scheduler/global/main.ts';
-import { createApiServer } from './apiserver/server.ts';
+import { PolicyGate } from '../scheduler/global/policy-gate.ts';
+import { Authenticator } from './apiserver/authenticate.ts';
+import { type ApiServer, type Beside, createApiServer } from './apiserver/server.ts';
+import { answerBeside, callerOf } from './global-rest.ts';
 import { openLmdbStore } from './store/lmdb.ts';
+import { decodeTokens } from './tokens.ts';
 
 /** What users apply globally and what the scheduler keeps; everything else belongs to the regions. */
 const KINDS = kinds('Tenant', 'Namespace', 'ConfigMap', 'Secret', 'Event', 'Lease', 'Vpc', 'Site', 'Application', 'PlacementPolicy', 'Placement', 'TrafficReport');
@@ -37,8 +42,12 @@ export async function globalStart(input: unknown, options: { readonly source?: s
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const store = await openLmdbStore({ path: join(config.dataDir, 'global.mdb'), log });
   try {
-    const api = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth: {}, log });
-    const { rest, services } = await assembleScheduler(config, { client: api.localClient(), log });
+    const auth = { tokens: config.api.tokens === undefined ? [] : decodeTokens(pem(config.api.tokens, 'api.tokens'), config.api.tokens) };
+    const gate = new PolicyGate({ client: () => api.localClient(), clock: systemClock }, { clientRegions: config.clientRegions, regions: config.regions.map((r) => r.name) });
+    const beside: Beside = { prefix: '/v1/', answer: (ask) => answerBeside(restApi, ask) };
+    const api: ApiServer = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth, log, beside, review: (def, object, live) => gate.admit(def.resource.kind, object, live) });
+    const authenticator = new Authenticator(auth);
+    const { rest, restApi, services } = await assembleScheduler(config, { client: api.localClient(), log, authenticate: (request) => callerOf(authenticator.identify(request), null), policyIssues: (policy, path) => gate.issues(policy, path) });
     const closing: Service = { name: 'store', start: async () => undefined, stop: () => store.close() };
     const access: Service = { name: 'kubeconfig', start: () => writeAccess(config, api.url, tls.ca), stop: async () => undefined };
     const all = new ServiceGroup('global', [closing, api, access, services]);

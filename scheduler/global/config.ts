@@ -16,12 +16,15 @@ export const GlobalSchema = Type.Object(
     identity: Type.String({ minLength: 1, default: 'global-0' }),
     /** The store's folder. */
     dataDir: Path,
-    /** The global API. Files in PEM; `ca` is what client certificates must chain to. */
-    api: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Path, key: Path, ca: Path }, strict),
+    /** The global API. Files in PEM; `ca` is what client certificates must chain to; `tokens`: a file of static bearer tokens, a line each: token,user,uid,"group,group". */
+    api: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Path, key: Path, ca: Path, tokens: Type.Optional(Path) }, strict),
     /** Written at start: an administrator's way to the global API. */
     kubeconfig: Type.Optional(Type.Object({ path: Path, cert: Path, key: Path, server: Type.Optional(Type.String()) }, strict)),
-    /** Steering for clients, and /v1 for the command line. Without `cert` and `key`: plain HTTP. */
-    rest: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Type.Optional(Path), key: Type.Optional(Path) }, strict),
+    /**
+     * /v1 on an address of its own, beside that of the global API. Without `cert` and `key`: those of the API. `tls: false`: plain HTTP, where no client
+     * certificate can be shown. `openSteering`: anybody may ask which fronts serve an application; all else always needs a credential.
+     */
+    rest: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Type.Optional(Path), key: Type.Optional(Path), tls: Type.Boolean({ default: true }), openSteering: Type.Boolean({ default: false }) }, strict),
     regions: Type.Array(
       Type.Object(
         {
@@ -61,5 +64,6 @@ export function decodeGlobalConfig(input: unknown, source = 'global config'): Gl
   twice(config.regions.map((r) => r.name), 'regions');
   twice(config.clientRegions.map((r) => r.name), 'clientRegions');
   if ((config.rest.cert === undefined) !== (config.rest.key === undefined)) throw new MeshError('invalid', `${source}: rest: cert and key go together`, { fields: { path: 'rest' } });
+  if (!config.rest.tls && config.rest.cert !== undefined) throw new MeshError('invalid', `${source}: rest.tls: is false, but rest.cert is given`, { fields: { path: 'rest.tls' } });
   return config;
 }

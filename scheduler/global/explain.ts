@@ -1,59 +1,65 @@
-/** Answers for people and programs: what a plan would change, why something is where it is, what would be if. All from one snapshot. */
+/** Why something is where it is: from one snapshot, for people and programs. */
 import { MeshError } from '../../api/errors.ts';
+import type { Placement } from '../../api/kinds/mesh.ts';
 import type { Snapshot } from './global-scheduler.ts';
-import { plan, refusals, type ApplicationPlan, type Plan } from './planner.ts';
-import { placementsOf } from './world.ts';
+import { refusals, type ApplicationPlan } from './planner.ts';
 
-export interface PlanDiffRow {
-  readonly application: string;
-  readonly site: string;
-  readonly from: number;
-  readonly to: number;
-  readonly reason: string;
-  readonly latencyMs: number;
-  readonly cost: number;
-}
-
-/** Only what differs from the placements of now. Empty = nothing would move. */
-export function planDiff(made: Plan): PlanDiffRow[] {
-  return made.changed.toSorted().flatMap((key) => {
-    const a = made.applications.get(key) as ApplicationPlan;
-    return a.changes.map((c) => ({ application: key, ...c, latencyMs: Math.round(a.latencyMs * 10) / 10, cost: a.cost }));
-  });
-}
+type Status = NonNullable<Placement['status']>;
 
 export interface Why {
   readonly application: string;
   readonly sites: readonly { readonly site: string; readonly instances: number; readonly reason: string }[];
+  /** Alternatives, and what speaks against each. */
   readonly refused: readonly { readonly site: string; readonly reason: string }[];
   readonly goals: ApplicationPlan['goals'];
   readonly unmet: readonly string[];
+  /** Why a better placement was not taken. */
   readonly kept: string | null;
+  /** What was moved last, oldest first. */
+  readonly moves: NonNullable<Status['moves']>;
+  /** Mean round trip of its requests, and what it costs per hour. */
+  readonly latencyMs: number;
+  readonly cost: number;
 }
 
-export function why(snapshot: Snapshot, application: string, site?: string): Why {
-  const planned = snapshot.plan.applications.get(application);
-  const model = snapshot.model.applications.find((a) => a.key === application);
+const LISTED = 12;
+const listed = (names: readonly string[]): string => (names.length === 0 ? 'none' : `${names.slice(0, LISTED).join(', ')}${names.length > LISTED ? `, and ${names.length - LISTED} more` : ''}`);
+
+/** `name`, `namespace/name` or the whole key, of an application that the caller may know of. `tenant`: of the caller, when it has only one. */
+export function keyOfName(snapshot: Snapshot, name: string, isVisible: (key: string) => boolean): string {
+  const known = [...snapshot.objects.applications.keys()].filter(isVisible).sort();
+  const parts = name.split('/').length;
+  const found = parts >= 3 ? known.filter((k) => k === name) : known.filter((k) => k.endsWith(`/${name}`) && (parts === 2 || k.split('/')[2] === name));
+  if (found.length === 1) return found[0] as string;
+  const next = 'name it as <tenant>/<namespace>/<application>';
+  if (found.length > 1) throw new MeshError('invalid', `application: "${name}" is ${listed(found)}`, { fields: { path: 'application' }, next });
+  throw new MeshError('not-found', `no application "${name}"; there are ${listed(known)}`, { next });
+}
+
+export function requireSites(snapshot: Snapshot, names: readonly string[], path: string): void {
+  const known = new Set(snapshot.model.sites.map((s) => s.name));
+  for (const [i, name] of names.entries()) if (!known.has(name)) throw new MeshError('not-found', `${path}[${i}]: no site "${name}"; there are ${listed([...known])}`, { fields: { path: `${path}[${i}]` }, next: 'proxima site ls' });
+}
+
+export function why(snapshot: Snapshot, key: string, site?: string): Why {
+  const planned = snapshot.plan.applications.get(key);
+  const model = snapshot.model.applications.find((a) => a.key === key);
   if (planned === undefined || model === undefined) {
-    const app = snapshot.objects.applications.get(application);
-    if (app !== undefined) throw new MeshError('unavailable', `${application} is not planned: ${app.status?.message ?? 'not looked at yet'}`);
-    throw new MeshError('not-found', `no application "${application}"; there are ${[...snapshot.plan.applications.keys()].slice(0, 12).join(', ') || 'none'}`, { next: 'name it as <tenant>/<namespace>/<application>' });
+    const app = snapshot.objects.applications.get(key);
+    throw new MeshError('unavailable', `${key} is not planned: ${app?.status?.message ?? 'not looked at yet'}`, { next: 'kubectl get applications' });
   }
-  if (site !== undefined && !snapshot.model.sites.some((s) => s.name === site)) throw new MeshError('not-found', `no site "${site}"; there are ${snapshot.model.sites.map((s) => s.name).join(', ')}`);
+  if (site !== undefined) requireSites(snapshot, [site], 'site');
   const isAsked = (s: { readonly site: string }): boolean => site === undefined || s.site === site;
+  const moves = snapshot.objects.placements.get(key)?.status?.moves ?? [];
   return {
-    application,
+    application: key,
     sites: planned.sites.filter(isAsked).map(({ site: name, instances, reason }) => ({ site: name, instances, reason })),
     refused: refusals(snapshot.model, model, planned, snapshot.plan.used, snapshot.at).filter(isAsked),
-    goals: planned.goals,
+    goals: planned.goals.filter((g) => site === undefined || g.servedFrom === site),
     unmet: planned.unmet,
     kept: planned.kept,
+    moves: moves.filter((m) => site === undefined || m.from === site || m.to === site),
+    latencyMs: Math.round(planned.latencyMs * 100) / 100,
+    cost: Math.round(planned.cost * 100) / 100,
   };
-}
-
-/** The plan if sites were down for long enough that every policy acts. Changes nothing. */
-export function whatIf(snapshot: Snapshot, sitesDown: readonly string[]): PlanDiffRow[] {
-  for (const name of sitesDown) if (!snapshot.model.sites.some((s) => s.name === name)) throw new MeshError('not-found', `no site "${name}"; there are ${snapshot.model.sites.map((s) => s.name).join(', ')}`);
-  const sites = snapshot.model.sites.map((s) => (sitesDown.includes(s.name) ? { ...s, reach: 'down' as const, since: snapshot.at - 86_400_000 } : s));
-  return planDiff(plan({ ...snapshot.model, sites }, placementsOf(snapshot.objects), snapshot.at));
 }

@@ -8,25 +8,44 @@ import type { Logger } from '../../base/log.ts';
 import type { GlobalConfig } from './config.ts';
 import { GlobalScheduler } from './global-scheduler.ts';
 import { Region } from './region.ts';
-import { Rest } from './rest.ts';
+import { RestApi } from './rest-api.ts';
+import type { RouteDeps } from './rest-routes.ts';
+import { Rest, type RestDeps, type RestOptions } from './rest.ts';
 import { TelemetryFeed } from './telemetry-feed.ts';
+
+export interface AssemblyDeps {
+  readonly client: Client;
+  readonly log: Logger;
+  /** Who is calling the REST listener; throws when it is nobody that is known. */
+  readonly authenticate: RestDeps['authenticate'];
+  readonly policyIssues: RouteDeps['policyIssues'];
+}
 
 export interface AssembledScheduler {
   readonly scheduler: GlobalScheduler;
   readonly rest: Rest;
+  /** What the listener answers with, for another server that has identified its callers. */
+  readonly restApi: RestApi;
   readonly services: Service;
 }
 
 const REGION_TIMEOUT_MS = 4_000;
 
-export async function assembleScheduler(config: GlobalConfig, deps: { readonly client: Client; readonly log: Logger }): Promise<AssembledScheduler> {
+export async function assembleScheduler(config: GlobalConfig, deps: AssemblyDeps): Promise<AssembledScheduler> {
   const clients = await Promise.all(config.regions.map(async (r) => createHttpClient(await loadKubeconfig(r.kubeconfig), { userAgent: 'proxima-global', timeoutMs: REGION_TIMEOUT_MS })));
   const regions = config.regions.map((r, i) => new Region(r.name, clients[i] as Client));
   const { client, log } = deps;
   const scheduler = new GlobalScheduler({ client, regions, log }, { identity: config.identity, clientRegions: config.clientRegions, intervalMs: config.intervalMs, halfLifeMs: config.halfLifeMs, mover: config.mover, failure: config.failure, startGraceMs: config.startGraceMs });
   const feeds = config.regions.flatMap((r) => (r.broker === null ? [] : [new TelemetryFeed(r.name, r.broker, `proxima-${config.identity}`, { telemetry: scheduler.telemetry, log })]));
-  const { host, port, cert, key } = config.rest;
-  const rest = new Rest(scheduler, { host, port, tls: cert === undefined || key === undefined ? null : { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') } });
+  const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, now: () => performance.now() }, { openSteering: config.rest.openSteering });
+  const rest = new Rest({ api, authenticate: deps.authenticate }, { host: config.rest.host, port: config.rest.port, tls: restTls(config) });
   const closing: Service = { name: 'region clients', start: async () => undefined, stop: async () => void (await Promise.all(clients.map((c) => c.close()))) };
-  return { scheduler, rest, services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler]) };
+  return { scheduler, rest, restApi: api, services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler]) };
+}
+
+function restTls(config: GlobalConfig): RestOptions['tls'] {
+  const { rest, api } = config;
+  if (!rest.tls) return null;
+  const read = (path: string): string => readFileSync(path, 'utf8');
+  return { cert: read(rest.cert ?? api.cert), key: read(rest.key ?? api.key), ca: read(api.ca) };
 }

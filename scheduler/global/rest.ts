@@ -1,19 +1,24 @@
-/** The REST face: steering for clients, and plan, why, what-if and placements for the command line and other programs. Reads only. */
+/** The REST face on an address of its own, for clients that ask for steering and for programs; the global API serves the same under `/v1`. */
+import type { IncomingMessage } from 'node:http';
 import { fastify, type FastifyInstance } from 'fastify';
-import { isMeshError, MeshError } from '../../api/errors.ts';
+import { MeshError } from '../../api/errors.ts';
 import type { Service } from '../../base/lifecycle.ts';
-import { planDiff, whatIf, why } from './explain.ts';
-import type { GlobalScheduler, Snapshot } from './global-scheduler.ts';
+import type { RestApi } from './rest-api.ts';
+import { LIMITS } from './rest-input.ts';
+import type { Caller } from './rest-routes.ts';
 
 export interface RestOptions {
   readonly host: string;
   readonly port: number;
-  readonly tls: { readonly key: string; readonly cert: string } | null;
+  /** PEM; `ca`: what client certificates must chain to. null = plain HTTP, where only tokens and open steering are of use. */
+  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string } | null;
 }
 
-type Query = Readonly<Record<string, string | undefined>>;
-
-const STATUS: Readonly<Record<string, number>> = { invalid: 400, 'not-found': 404, unavailable: 503 };
+export interface RestDeps {
+  readonly api: RestApi;
+  /** Throws `unauthenticated` or `forbidden`. */
+  readonly authenticate: (request: IncomingMessage) => Caller;
+}
 
 export class Rest implements Service {
   readonly name = 'global REST';
@@ -21,10 +26,20 @@ export class Rest implements Service {
   readonly #o: RestOptions;
   #port = 0;
 
-  constructor(scheduler: GlobalScheduler, options: RestOptions) {
+  constructor(deps: RestDeps, options: RestOptions) {
     this.#o = options;
-    this.#app = fastify({ ...(options.tls === null ? {} : { https: options.tls }), bodyLimit: 65_536, forceCloseConnections: true }) as unknown as FastifyInstance;
-    this.#routes(scheduler);
+    const { tls } = options;
+    this.#app = fastify({ ...(tls === null ? {} : { https: { ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' } }), bodyLimit: LIMITS.bytes, forceCloseConnections: true }) as unknown as FastifyInstance;
+    this.#app.removeAllContentTypeParsers();
+    this.#app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    this.#app.setErrorHandler((error, _request, reply) => {
+      const isLarge = (error as { readonly code?: string }).code === 'FST_ERR_CTP_BODY_TOO_LARGE';
+      void reply.status(isLarge ? 413 : 400).send({ error: isLarge ? 'too-large' : 'invalid', message: isLarge ? `the body is larger than ${LIMITS.bytes} bytes` : (error as Error).message, path: null, next: null });
+    });
+    this.#app.all('/*', async (request, reply) => {
+      const answer = await deps.api.answer({ method: request.method, url: request.url, contentType: (request.headers['content-type'] ?? '').split(';')[0]?.trim() ?? '', body: Buffer.isBuffer(request.body) ? request.body : null, caller: () => deps.authenticate(request.raw) });
+      return reply.status(answer.status).type('application/json').send(answer.body);
+    });
   }
 
   get port(): number {
@@ -44,39 +59,5 @@ export class Rest implements Service {
 
   async stop(): Promise<void> {
     await this.#app.close();
-  }
-
-  #routes(scheduler: GlobalScheduler): void {
-    const snapshot = (): Snapshot => {
-      if (scheduler.snapshot === null) throw new MeshError('unavailable', 'nothing was planned yet: no region has answered, or another instance leads');
-      return scheduler.snapshot;
-    };
-    const get = (path: string, known: readonly string[], answer: (q: Query) => unknown): void => {
-      this.#app.get(path, (request) => {
-        const query = request.query as Query;
-        for (const key of Object.keys(query)) if (!known.includes(key)) throw new MeshError('invalid', `unknown parameter "${key}"; ${path} takes ${known.join(', ') || 'none'}`, { fields: { path: key } });
-        return answer(query);
-      });
-    };
-    const need = (q: Query, name: string): string => {
-      const value = q[name];
-      if (value === undefined || value === '') throw new MeshError('invalid', `parameter "${name}" is required`, { fields: { path: name } });
-      return value;
-    };
-    this.#app.setErrorHandler((error, _request, reply) => {
-      const known = isMeshError(error) ? error : null;
-      void reply.status(known === null ? 500 : (STATUS[known.kind] ?? 500)).send({ error: known?.kind ?? 'internal', message: (error as Error).message, next: known?.next ?? null });
-    });
-    get('/v1/steering', ['application', 'clientRegion'], (q) => {
-      const fronts = scheduler.steering(need(q, 'application'), need(q, 'clientRegion'));
-      if (fronts === null) throw new MeshError('not-found', `no application "${q['application'] ?? ''}" is placed`);
-      return { fronts };
-    });
-    get('/v1/plan', [], () => ({ at: snapshot().at, changes: planDiff(snapshot().plan) }));
-    get('/v1/placements', [], () => ({ placements: [...snapshot().objects.placements].map(([application, p]) => ({ application, spec: p.spec, status: p.status ?? {} })) }));
-    get('/v1/why', ['application', 'site'], (q) => why(snapshot(), need(q, 'application'), q['site']));
-    get('/v1/what-if', ['siteDown'], (q) => ({ changes: whatIf(snapshot(), need(q, 'siteDown').split(',')) }));
-    get('/v1/sites', [], () => ({ sites: snapshot().model.sites.map((s) => ({ ...s, reason: snapshot().states.get(s.name)?.reason ?? '' })), repairs: Object.fromEntries(scheduler.telemetry.repairs) }));
-    get('/v1/demand', [], () => ({ demand: snapshot().model.applications.map((a) => ({ application: a.key, regions: Object.fromEntries(a.demand.map((d) => [snapshot().model.clientRegions[d.region], Math.round(d.rps * 100) / 100])) })) }));
   }
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Agent, request } from 'undici';
 import { createHttpClient } from '../../api/http-client.ts';
 import { loadKubeconfig, writeKubeconfig } from '../../api/kubeconfig.ts';
 import type { Application } from '../../api/kinds/mesh.ts';
@@ -31,7 +32,7 @@ it('places an application in a region, steers to it, explains it, and remembers 
     dataDir: join(dir, 'data'),
     api: { host: '127.0.0.1', port: 0, cert: await file('api.crt', api.cert), key: await file('api.key', api.key), ca: await file('ca.crt', region.authority.ca) },
     kubeconfig: { path: join(dir, 'global.kubeconfig'), cert: await file('admin.crt', master.cert), key: await file('admin.key', master.key) },
-    rest: { port: 0 },
+    rest: { port: 0, openSteering: true },
     regions: [{ name: 'west', kubeconfig: join(dir, 'west.kubeconfig') }],
     clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }],
     intervalMs: 200,
@@ -42,9 +43,11 @@ it('places an application in a region, steers to it, explains it, and remembers 
   await client.create(Resources.Vpc, { apiVersion: 'mizar.com/v1', kind: 'Vpc', metadata: { name: 'main', tenant: 'acme' }, spec: { cidr: '10.20.0.0/16' } } as never);
   const app: Application = { apiVersion: 'mesh.proxima.io/v1', kind: 'Application', metadata: { name: 'web', namespace: 'default', tenant: 'acme' }, spec: { vpc: 'main', service: { port: 80 }, template: { spec: { containers: [{ name: 'web', image: 'web' }] } }, policy: { instances: { min: 2, max: 4 } } } };
   await client.create(Resources.Application, app);
+  const agent = new Agent({ connect: { ca: region.authority.ca, cert: master.cert, key: master.key } });
+  t.after(() => agent.close());
   const get = async (path: string, port = global.restPort): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> => {
-    const answer = await fetch(`http://127.0.0.1:${port}${path}`);
-    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+    const answer = await request(`https://127.0.0.1:${port}${path}`, { dispatcher: agent });
+    return { status: answer.statusCode, body: (await answer.body.json()) as Record<string, unknown> };
   };
   const until = async (what: string, f: () => Promise<boolean>): Promise<void> => {
     for (let i = 0; i < 80; i++) {

@@ -66,7 +66,10 @@ it('refuses bad input in one line with what to do, and its exit code', async (t)
   const cases: readonly [args: readonly string[], code: number, message: RegExp][] = [
     [['plna'], 2, /unknown command 'plna'/],
     [['net', 'droplets', '--kubconfig', 'x'], 2, /unknown option '--kubconfig'/],
-    [['plan'], 2, /expected --global URL[\s\S]*next: /],
+    [['plan'], 2, /expected --kubeconfig FILE of the global API[\s\S]*next: /],
+    [['what-if', '--global', 'http://127.0.0.1:1'], 2, /expected --site-down SITE, --traffic FILE/],
+    [['plan', '-f', join(dir, 'none.yaml'), '--global', 'http://127.0.0.1:1'], 3, /cannot read .*none\.yaml/],
+    [['what-if', '--traffic', file('t.yaml', 'trafic: {}'), '--global', 'http://127.0.0.1:1'], 2, /t\.yaml: trafic: unknown key[\s\S]*next: write: traffic:/],
     [['plan', '--global', 'nonsense'], 2, /--global: expected http/],
     [['plan', '--global', 'http://127.0.0.1:1'], 3, /127\.0\.0\.1:1 cannot be asked: connect ECONNREFUSED[\s\S]*next: /],
     [['presence', 'ls'], 2, /expected --kubeconfig FILE/],
@@ -171,18 +174,29 @@ it('asks the global scheduler', async (t) => {
   await all.create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: 'acme' } });
   await all.create<Vpc>(Resources.Vpc, { apiVersion: 'mizar.com/v1', kind: 'Vpc', metadata: { name: 'main', tenant: 'acme' }, spec: { cidr: '10.20.0.0/16' } });
   await all.create(Resources.Application, { apiVersion: 'mesh.proxima.io/v1', kind: 'Application', metadata: { name: 'web', namespace: 'default', tenant: 'acme' }, spec: { vpc: 'main', service: { port: 80 }, template: { spec: { containers: [{ name: 'web', image: 'web' }] } }, policy: { instances: { min: 2, max: 4 } } } } as never);
-  const at = ['--global', `https://127.0.0.1:${global.restPort}`, '--ca', files.trustFile];
-  let placed: { readonly placements: readonly { readonly application: string }[] } | readonly { readonly application: string }[] = [];
-  for (let i = 0; i < 20 && JSON.stringify(placed) === '[]'; i++) placed = json(await cli('placements', ...at, '-o', 'json'));
-  assert.is((placed as readonly { readonly application: string }[])[0]?.application, 'acme/default/web');
-  const [why, down, plan, nobody, untrusted] = await Promise.all([cli('why', 'acme/default/web', ...at, '-o', 'json'), cli('what-if', '--site-down', 'west-1', ...at, '-o', 'json'), cli('plan', ...at), cli('why', 'acme/default/none', ...at), cli('plan', '--global', at[1] ?? '')]);
+  const at = ['--kubeconfig', join(dir, 'global.kubeconfig')];
+  const listener = `https://127.0.0.1:${global.restPort}`;
+  let placed: readonly { readonly application: string }[] = [];
+  for (let i = 0; i < 20 && placed.length === 0; i++) placed = json(await cli('placements', ...at, '-o', 'json'));
+  assert.is(placed[0]?.application, 'acme/default/web');
+  const traffic = join(dir, 'traffic.yaml');
+  writeFileSync(traffic, 'traffic:\n  web:\n    nowhere: 5\n');
+  const api = join(dir, 'api.yaml');
+  writeFileSync(api, `apiVersion: mesh.proxima.io/v1\nkind: Application\nmetadata: { name: api, tenant: acme }\nspec:\n  vpc: main\n  service: { port: 81 }\n  template: { spec: { containers: [{ name: api, image: api }] } }\n  policy: { instances: { min: 3 } }\n`);
+  const [why, down, plan, tried, wrong, nobody, untrusted, stranger, region2] = await Promise.all([
+    cli('why', 'web', ...at, '-o', 'json'), cli('what-if', '--site-down', 'west-1', '--global', listener, ...at, '-o', 'json'), cli('plan', ...at), cli('plan', '-f', api, ...at), cli('what-if', '--traffic', traffic, ...at),
+    cli('why', 'acme/default/none', ...at), cli('plan', '--global', listener), cli('plan', '--global', listener, '--ca', files.trustFile), cli('plan', '--kubeconfig', kubeconfig),
+  ]);
   assert.is(json<{ readonly sites: readonly { readonly site: string }[] }>(why).sites[0]?.site, 'west-1');
-  assert.ok(Array.isArray(json<readonly unknown[]>(down)));
-  assert.match(plan.out, /next: proxima /);
-  assert.is(nobody.code, 2);
+  assert.ok(json<{ readonly changes: readonly { readonly site: string; readonly to: number }[] }>(down).changes.every((c) => c.site !== 'west-1' || c.to === 0));
+  assert.match(plan.out, /nothing would move[\s\S]*next: proxima /);
+  assert.match(tried.out, /acme\/default\/api +west-1 +0 +3 [\s\S]*cost per hour: 2 -> 5;[\s\S]*moves: 3 instance\(s\) start, 0 stop, in 1 application\(s\)\nnext: kubectl apply -f /);
+  assert.equal([wrong.code, nobody.code, untrusted.code, stranger.code, region2.code], [2, 2, 3, 4, 2]);
+  assert.match(wrong.err, /traffic\[web\]\[nowhere\]: no client region "nowhere"/);
   assert.match(nobody.err, /no application "acme\/default\/none"[\s\S]*next: /);
-  assert.is(untrusted.code, 3);
   assert.match(untrusted.err, /next: name the mesh authority: --ca FILE/);
+  assert.match(stranger.err, /Unauthorized[\s\S]*next: name the global API's kubeconfig/);
+  assert.match(region2.err, /is the API of a region, not the global one/);
   assert.ok(existsSync(files.trustFile));
 });
 
