@@ -316,7 +316,7 @@ export class VmRuntime {
   }
 
   #free(uid: string): Live {
-    const view = viewOf(this.transfers.get(uid), true);
+    const view = viewOf(this.transfers.get(uid), this.isReceiving(uid));
     if (view !== undefined) throw new MeshError('conflict', view === 'moved' ? 'this VM has moved to another site' : 'this VM is on its way between two sites', { next: 'kubectl describe pod shows how it goes: annotation mesh.proxima.io/migration' });
     return this.#must(uid);
   }

@@ -5,7 +5,6 @@
  */
 import { STATUS_CODES, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { TLSSocket } from 'node:tls';
 import { MeshError } from '../../../api/errors.ts';
 import type { Logger } from '../../../base/log.ts';
@@ -29,8 +28,7 @@ export function transferEndpoint(departures: VmSender, way: TransferWay, log: Lo
     const onward = await way.lead(caller, { site: a, uid: b });
     accept(socket);
     log.info('leading a VM on', { from: caller.uri, site: a, uid: b });
-    // Either end may hang up whenever it likes; then the other leg goes too.
-    await Promise.all([pipeline(socket, onward), pipeline(onward, socket)]).catch(() => undefined);
+    splice(socket, onward);
   };
   return (request, socket, head) => {
     socket.on('error', () => undefined); // whoever reads or writes it sees it end
@@ -42,6 +40,11 @@ export function transferEndpoint(departures: VmSender, way: TransferWay, log: Lo
       socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
     });
   };
+}
+
+/** Either end may hang up whenever it likes; then the other leg goes too. */
+function splice(a: Duplex, b: Duplex): void {
+  for (const [from, to] of [[a, b], [b, a]] as const) from.on('error', () => undefined).on('close', () => to.destroy()).pipe(to);
 }
 
 function accept(socket: Duplex): void {

@@ -116,8 +116,10 @@ export function afterRestart(transfer: Transfer, hasMachine: boolean): 'resume' 
   }
 }
 
+/** `isActive`: this process works on the arrival. */
 export function viewOf(transfer: Transfer | undefined, isActive: boolean): TransferView | undefined {
-  if (transfer === undefined || (transfer.role === 'receive' && transfer.phase === 'restored')) return undefined;
+  if (transfer === undefined) return isActive ? 'receiving' : undefined;
+  if (transfer.role === 'receive' && transfer.phase === 'restored') return undefined;
   if (transfer.role === 'send') return transfer.phase === 'sent' ? 'moved' : 'moving';
   if (transfer.phase === 'failed') return 'failed';
   return isActive ? 'receiving' : 'interrupted';
