@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { parseAllDocuments } from 'yaml';
 import { checkShape, DEFAULT_LIMITS } from '../api/decode.ts';
-import type { Json, JsonObject } from '../api/definition.ts';
+import { asText, type Json, type JsonObject } from '../api/definition.ts';
 import { MeshError } from '../api/errors.ts';
 
 async function read(file: string): Promise<string> {
@@ -32,7 +32,7 @@ export async function documentsIn(files: readonly string[]): Promise<Json[]> {
   const found: Json[] = [];
   for (const file of files) {
     for (const value of parse(file, await read(file))) {
-      const items = value !== null && typeof value === 'object' && !Array.isArray(value) && String(value['kind']).endsWith('List') ? value['items'] : undefined;
+      const items = value !== null && typeof value === 'object' && !Array.isArray(value) && asText(value['kind']).endsWith('List') ? value['items'] : undefined;
       if (Array.isArray(items)) found.push(...items);
       else found.push(value);
     }
