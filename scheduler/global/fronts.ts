@@ -4,8 +4,8 @@ import type { Serve } from './planner.ts';
 
 export interface Instances {
   readonly site: string;
-  /** Ready, with an address. */
-  readonly addresses: readonly string[];
+  /** Ready, with an address, of the current epoch; `factor`, 0..100, is its weight among those of the site. */
+  readonly addresses: readonly { readonly address: string; readonly factor: number }[];
   /** Not ready any more, but their flows may live on. */
   readonly leaving: readonly string[];
   /** 0..100: share of what the plan gives it that it may have now. */
@@ -52,7 +52,11 @@ export function frontShares(f: FrontSituation): ReadonlyMap<string, number> {
 
 /** Per instance, 0..100, the largest is 100. Who has no share stays listed with weight 0, so that its flows end in peace. */
 export function backendsOf(shares: ReadonlyMap<string, number>, instances: readonly Instances[], port: number): Backend[] {
-  const each = instances.flatMap((i) => i.addresses.map((address) => ({ address, share: (shares.get(i.site) ?? 0) / i.addresses.length })));
+  const each = instances.flatMap((i) => {
+    const sum = i.addresses.reduce((n, a) => n + a.factor, 0);
+    const part = (factor: number): number => (sum === 0 ? 1 / i.addresses.length : factor / sum);
+    return i.addresses.map(({ address, factor }) => ({ address, share: (shares.get(i.site) ?? 0) * part(factor) }));
+  });
   const most = Math.max(0, ...each.map((e) => e.share));
   const leaving = instances.flatMap((i) => i.leaving.map((address) => ({ address, share: 0 })));
   return [...each, ...leaving]

@@ -1,48 +1,27 @@
-/** Carries one application's plan out: record it, then scale, weigh, drain and stop in the regions that answer. */
-import type { Application, Placement } from '../../api/kinds/mesh.ts';
+/** Carries one application's plan out: look, decide, record it, then scale, weigh, drain and stop in the regions that answer. */
 import type { Deployment } from '../../api/kinds/core.ts';
-import type { Endpoint } from '../../api/kinds/mizar.ts';
+import type { Application, Placement, PolicySpec } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
-import type { Logger } from '../../base/log.ts';
+import { decideEpochs, type Epochs, fenceSteps, withEpochs } from './epoch.ts';
 import { backendsOf, frontShares, type Instances } from './fronts.ts';
-import type { Model } from './model.ts';
-import { decideMoves, isUsable, type MoveDecision, type MoverOptions, type ObservedSite } from './mover.ts';
-import { type ApplicationPlan, type Plan, refusals } from './planner.ts';
+import { type Memory, memoryOf } from './memory.ts';
+import { decideMoves, isUsable, type MoveDecision, type MoveStep } from './mover.ts';
+import { LEAVES_FIRST, observe, type SeenSite } from './observe.ts';
+import { placementRecord } from './placement-record.ts';
+import type { ApplicationPlan } from './planner.ts';
 import type { Records } from './records.ts';
-import { APPLICATION_LABEL, deploymentName, deploymentObject, frontObject, keyOf, placeOf } from './region-objects.ts';
+import { APPLICATION_LABEL, DELETION_COST_ANNOTATION, deploymentObject, FENCE_AFTER_ANNOTATION, frontObject, keyOf, placeOf, SEND_ANNOTATION, STATEFUL_ANNOTATION } from './region-objects.ts';
 import type { Region } from './region.ts';
-import type { Telemetry } from './telemetry.ts';
-import { type Memory, MEMORY_ANNOTATION, memoryOf } from './memory.ts';
+import { applicationNamed, nearestFront, type Surroundings } from './surroundings.ts';
+import { failedTrials, keepTrials } from './trials.ts';
+import { unreachableSteps } from './unreachable.ts';
 
-export interface Surroundings {
-  readonly model: Model;
-  readonly plan: Plan;
-  readonly regions: readonly Region[];
-  readonly telemetry: Telemetry;
-  readonly now: number;
-  readonly mover: MoverOptions;
-  /** Application keys whose status says already why they are not planned as they ask. */
-  readonly refused: ReadonlySet<string>;
-  /** Application keys that have no right to the port they ask for: no front serves them. */
-  readonly portless: ReadonlySet<string>;
-  readonly log: Logger;
-  /** The lease is not ours any more: nothing may be written. */
-  readonly isFenced: () => boolean;
-}
+export type { Surroundings } from './surroundings.ts';
 
 const UNDO_FOR_MS = 600_000;
-const MOVES_KEPT = 30;
+const HOUR_MS = 3_600_000;
 const UNKNOWN_MS = 1e6;
-
-function observe(app: Application, around: Surroundings): ObservedSite[] {
-  const { tenant, namespace, name } = placeOf(keyOf(app));
-  return around.model.sites.map((site) => {
-    const region = around.regions.find((r) => r.name === site.region);
-    const deployment = region?.deployment(tenant, namespace, deploymentName(name, site.name)) ?? null;
-    const isGone = deployment === null || deployment.metadata.deletionTimestamp !== undefined;
-    return { site: site.name, region: site.region, reach: site.reach, canAct: region?.answers === true, replicas: isGone ? null : (deployment.spec.replicas ?? 1), ready: region?.podsOf(tenant, namespace, name, site.name).ready.length ?? 0 };
-  });
-}
+const ANY: PolicySpec = { instances: { min: 1, max: 10 } };
 
 /** Of one application's pass. */
 export interface Moved {
@@ -52,130 +31,176 @@ export interface Moved {
 
 const NOT_MOVED: Moved = { nextAt: null };
 
+/** One application in one pass. */
+interface Move {
+  readonly app: Application;
+  readonly key: string;
+  readonly planned: ApplicationPlan;
+  readonly policy: PolicySpec;
+  readonly around: Surroundings;
+  readonly observed: readonly SeenSite[];
+  readonly epochs: Epochs;
+  readonly decision: MoveDecision;
+}
+
 export async function moveApplication(app: Application, planned: ApplicationPlan | undefined, placement: Placement | undefined, around: Surroundings, records: Records): Promise<Moved> {
   if (planned === undefined || around.isFenced()) return NOT_MOVED;
   // nobody can be asked, nothing can be done: an empty plan is then no decision
   if (planned.sites.length === 0 && (placement?.spec.sites.length ?? 0) > 0 && !around.regions.some((r) => r.answers === true)) return NOT_MOVED;
   const key = keyOf(app);
   const memory = memoryOf(placement);
-  const observed = observe(app, around);
-  const min = around.model.applications.find((a) => a.key === key)?.policy.instances.min ?? 1;
-  const decision = decideMoves({ wanted: planned.sites, observed, traffic: memory.traffic, min, now: around.now }, around.mover);
-  const remembered = remember(memory, planned, placement !== undefined, decision, around.now);
-  for (const e of decision.events) around.log.info('move', { application: key, site: e.site, phase: e.phase, reason: e.reason });
-  await records.placement(app, placement, record(app, planned, placement, observed, decision, remembered, around));
+  around.budget?.learn(key, placement);
+  const { move, remembered, raised } = decide(app, planned, memory, placement !== undefined, around);
+  const { decision, observed } = move;
+  for (const e of [...raised.map((r) => ({ ...r, phase: 'replaced' })), ...decision.events]) around.log.info('move', { application: key, site: e.site, phase: e.phase, reason: e.reason });
+  around.metrics?.moved(key, decision, placement === undefined ? 'first' : isRepair(planned, observed, move.policy) ? 'repair' : 'gain', raised.length);
+  await records.placement(app, placement, placementRecord({ app, planned, before: placement, observed, decision, raised, memory: remembered, around }));
   const message = planned.unmet.length > 0 ? planned.unmet.join('; ') : planned.sites.map((s) => `${s.instances} at ${s.site}`).join(', ');
   if (!around.refused.has(key)) await records.applicationStatus(app, { phase: planned.sites.length === 0 ? 'Pending' : planned.unmet.length > 0 ? 'Unmet' : 'Placed', message, ...(app.metadata.generation === undefined ? {} : { observedGeneration: app.metadata.generation }) });
-  const done = await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, app, planned, observed, decision, around)));
-  const again = [decision.nextAt, ...remembered.avoid.map((a) => a.until), ...(done.every(Boolean) ? [] : [around.now + 1])].filter((t) => t !== null);
-  return { nextAt: again.length === 0 ? null : Math.min(...again) };
+  around.budget?.note(key, { sites: Object.keys(remembered.traffic).filter((s) => remembered.traffic[s]?.state !== 'serving'), movedAt: remembered.movedAt });
+  const done = await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, move)));
+  return { nextAt: nextOf(move, remembered, done.every(Boolean)) };
 }
 
-function remember(memory: Memory, planned: ApplicationPlan, hadPlace: boolean, decision: MoveDecision, now: number): Memory {
-  const isMove = hadPlace && planned.changes.some((c) => c.from === 0);
-  return {
-    traffic: decision.traffic,
-    avoid: [...memory.avoid.filter((a) => a.until > now), ...decision.undone.map((u) => ({ ...u, until: now + UNDO_FOR_MS }))],
-    movedAt: [...memory.movedAt.filter((t) => now - t < 3_600_000), ...(isMove ? [now] : [])],
-  };
+function nextOf({ decision, around }: Move, remembered: Memory, isDone: boolean): number | null {
+  const { now } = around;
+  const waits = decision.waiting.length > 0 ? [now + 5_000] : [];
+  const trials = Object.keys(remembered.trials ?? {}).length > 0 ? [now + 1_000] : [];
+  const again = [decision.nextAt, ...remembered.avoid.map((a) => a.until), ...waits, ...trials, ...(isDone ? [] : [now + 1])].filter((t) => t !== null);
+  return again.length === 0 ? null : Math.min(...again);
 }
 
-function record(app: Application, planned: ApplicationPlan, before: Placement | undefined, observed: readonly ObservedSite[], decision: MoveDecision, memory: Memory, around: Surroundings): Parameters<Records['placement']>[2] {
-  const wanted = new Map(planned.sites.map((s) => [s.site, s]));
-  const sites = observed.flatMap((o) => {
-    const w = wanted.get(o.site);
-    if (w === undefined && o.replicas === null) return [];
-    const state = isUsable(o.reach) ? (decision.traffic[o.site]?.state ?? (w === undefined ? 'draining' : 'starting')) : 'unreachable';
-    const old = before?.status?.sites?.find((s) => s.site === o.site);
-    // a sentence with live numbers would rewrite the object every second: the one of the decision stays while the decision stands
-    const reason = old !== undefined && old.instances === w?.instances && !w.isHeld ? old.reason : (w?.reason ?? 'is not in the plan any more; drains when its replacement serves');
-    return [{ site: o.site, region: o.region, instances: w?.instances ?? 0, ready: o.ready, state, reason }] as const;
-  });
-  const model = around.model.applications.find((a) => a.key === planned.key);
-  const isChanged = planned.changes.length > 0 || before === undefined;
-  const at = new Date(around.now).toISOString();
-  const moves = [...(before?.status?.moves ?? []), ...decision.events.map((e) => ({ at, to: e.site, reason: e.reason, phase: e.phase }))].slice(-MOVES_KEPT);
-  const rounded = planned.goals.map((g) => ({ ...g, predictedMs: Math.round(g.predictedMs) }));
-  return {
-    spec: isChanged ? { application: app.metadata.name, sites: planned.sites.map(({ site, instances, reason }) => ({ site, instances, reason })), plannedAt: at } : before.spec,
-    annotations: { [MEMORY_ANNOTATION]: JSON.stringify(memory) },
-    status: {
-      sites,
-      goals: rounded,
-      refused: isChanged && model !== undefined ? refusals(around.model, model, planned, around.plan.used, around.now).slice(0, 20) : (before?.status?.refused ?? []),
-      moves,
-      message: planned.unmet.length > 0 ? planned.unmet.join('; ') : 'all goals met',
+function decide(app: Application, planned: ApplicationPlan, memory: Memory, hadPlace: boolean, around: Surroundings): { readonly move: Move; readonly remembered: Memory; readonly raised: readonly { readonly site: string; readonly reason: string }[] } {
+  const { now } = around;
+  const key = keyOf(app);
+  const policy = applicationNamed(around.model, key)?.policy ?? ANY;
+  const seen = observe({ app, model: around.model, regions: new Map(around.regions.map((r) => [r.name, r])), policy, wanted: new Set(planned.sites.map((s) => s.site)), remembered: Object.keys(memory.traffic), now });
+  const { epochs, raised } = decideEpochs({ wanted: planned.sites, observed: withEpochs(seen, memory.epochs ?? {}), traffic: memory.traffic, epochs: memory.epochs ?? {} });
+  const observed = withEpochs(seen, epochs);
+  // what was given up unseen is forgotten with it: when it is seen again it is of an earlier epoch
+  const unseen = new Set(raised.map((r) => r.site).filter((site) => observed.some((o) => o.site === site && o.replicas === null)));
+  const traffic = Object.fromEntries(Object.entries(memory.traffic).filter(([site]) => !unseen.has(site)));
+  const avoid = memory.avoid.filter((a) => a.until > now);
+  const isFencing = unreachableSteps(policy).some((s) => s.action === 'fence');
+  const isStateful = app.spec.template.spec.virtualMachine !== undefined && app.spec.template.metadata?.annotations?.[STATEFUL_ANNOTATION] === 'true';
+  const isForGain = hadPlace && !isRepair(planned, observed, policy);
+  const decision = decideMoves(
+    {
+      wanted: planned.sites, observed, traffic, min: policy.instances.min, now, isStateful,
+      isSwitch: isStateful || (isFencing && policy.instances.max === 1),
+      avoid: new Set(avoid.map((a) => a.site)),
+      worse: failedTrials(key, memory.trials ?? {}, observed, around),
+      refusal: (site, way) => (isForGain ? (around.budget?.refusal(key, site, way, now) ?? null) : null),
     },
+    around.mover,
+  );
+  const isMove = hadPlace && planned.changes.some((c) => c.from === 0);
+  const trials = keepTrials(key, memory.trials ?? {}, planned, observed, decision, around);
+  const remembered: Memory = {
+    traffic: decision.traffic,
+    avoid: [...avoid, ...decision.undone.map(({ site, reason }) => ({ site, reason, until: now + UNDO_FOR_MS }))],
+    movedAt: [...memory.movedAt.filter((t) => now - t < HOUR_MS), ...(isMove ? [now] : [])],
+    ...(Object.keys(epochs).length === 0 ? {} : { epochs }),
+    ...(Object.keys(trials).length === 0 ? {} : { trials }),
   };
+  const fencing = fenceSteps(observed, unreachableSteps(policy).find((s) => s.action === 'fence')?.afterSeconds ?? null);
+  return { move: { app, key, planned, policy, around, observed, epochs, decision: { ...decision, steps: [...decision.steps, ...fencing] } }, remembered, raised };
+}
+
+/** Something was lost, or fewer serve than the policy's minimum: what is done then waits for no budget. */
+function isRepair(planned: ApplicationPlan, observed: readonly SeenSite[], policy: PolicySpec): boolean {
+  const held = new Set(planned.sites.filter((s) => s.isHeld).map((s) => s.site));
+  if (observed.some((o) => o.replicas !== null && (!isUsable(o.reach) || held.has(o.site)))) return true;
+  const ready = observed.reduce((n, o) => n + (o.isFenced === true || !isUsable(o.reach) ? 0 : o.instances.filter((i) => i.isReady).length), 0);
+  return ready < policy.instances.min;
 }
 
 /** false = something was not written and is owed. */
-async function act(region: Region, app: Application, planned: ApplicationPlan, observed: readonly ObservedSite[], decision: MoveDecision, around: Surroundings): Promise<boolean> {
+async function act(region: Region, move: Move): Promise<boolean> {
+  const { around, key, decision } = move;
   try {
-    for (const step of decision.steps) {
-      if (step.region !== region.name || around.isFenced()) continue;
-      if (step.kind === 'scale') await region.ensure(Resources.Deployment, deploymentObject(app, step.site, step.replicas));
-      else await region.remove(Resources.Deployment, deploymentObject(app, step.site, 0));
-    }
-    if (around.portless.has(keyOf(app))) {
-      await removeFronts(region, keyOf(app));
-      return true;
-    }
-    const instances = instancesOf(app, planned, observed, decision, around);
-    // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
-    if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return true;
-    for (const site of around.model.sites) {
-      if (site.region !== region.name || site.front === null || around.isFenced()) continue;
-      if (!isUsable(site.reach)) continue; // it cannot hear us; what it has serves its own clients
-      const shares = frontShares({ front: site.name, serves: planned.serves, instances, frontOf: (r) => nearestFront(r, around), rtt: (a, b) => around.telemetry.siteRtt(a, b, around.now) ?? UNKNOWN_MS });
-      await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front, backendsOf(shares, instances, app.spec.service.targetPort ?? app.spec.service.port)));
-    }
+    for (const step of decision.steps) if (step.region === region.name && !around.isFenced()) await carryOut(step, region, move);
+    if (around.portless.has(key)) await removeFronts(region, key);
+    else await weigh(region, move);
     return true;
   } catch (error) {
-    around.log.warn('move not carried out', { application: keyOf(app), region: region.name, err: error });
+    around.log.warn('move not carried out', { application: key, region: region.name, err: error });
     return false;
   }
 }
 
-function instancesOf(app: Application, planned: ApplicationPlan, observed: readonly ObservedSite[], decision: MoveDecision, around: Surroundings): Instances[] {
-  const { tenant, namespace, name } = placeOf(keyOf(app));
+async function carryOut(step: MoveStep, region: Region, { app, observed, epochs, policy }: Move): Promise<void> {
+  const seen = observed.find((o) => o.site === step.site);
+  const annotate = async (name: string, annotation: string, value: string | null): Promise<void> => {
+    const pod = seen?.pods.find((p) => p.name === name)?.pod;
+    if (pod !== undefined) await region.annotate(pod, { [annotation]: value });
+  };
+  switch (step.kind) {
+    case 'scale': {
+      const fence = unreachableSteps(policy).find((s) => s.action === 'fence');
+      const traits = { epoch: epochs[step.site] ?? 0, fenceAfterSeconds: fence?.afterSeconds ?? null, ...(step.restoreFrom === undefined ? {} : { restoreFrom: step.restoreFrom }) };
+      await region.ensure(Resources.Deployment, deploymentObject(app, step.site, step.replicas, seen?.deployment === null ? traits : {}));
+      return;
+    }
+    case 'stop':
+      return region.remove(Resources.Deployment, deploymentObject(app, step.site, 0));
+    case 'mark':
+      return annotate(step.pod, DELETION_COST_ANNOTATION, step.isMarked ? LEAVES_FIRST : null);
+    case 'send':
+      return annotate(step.pod, SEND_ANNOTATION, step.to);
+    case 'fence':
+      return annotate(step.pod, FENCE_AFTER_ANNOTATION, step.afterSeconds === null ? null : String(step.afterSeconds));
+  }
+}
+
+async function weigh(region: Region, move: Move): Promise<void> {
+  const { app, planned, around } = move;
+  const instances = instancesOf(move);
+  // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
+  if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return;
+  for (const site of around.model.sites) {
+    if (site.region !== region.name || site.front === null || around.isFenced()) continue;
+    if (!isUsable(site.reach)) continue; // it cannot hear us; what it has serves its own clients
+    const shares = frontShares({ front: site.name, serves: planned.serves, instances, frontOf: (r) => nearestFront(r, around), rtt: (a, b) => around.telemetry.siteRtt(a, b, around.now) ?? UNKNOWN_MS });
+    await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front, backendsOf(shares, instances, app.spec.service.targetPort ?? app.spec.service.port)));
+  }
+}
+
+/** What fronts may use: Ready, and of the current epoch. What is older, or leaves, keeps its flows only. */
+function instancesOf({ planned, observed, epochs, decision }: Move): Instances[] {
   return observed.flatMap((o) => {
-    const pods = around.regions.find((r) => r.name === o.region)?.podsOf(tenant, namespace, name, o.site);
-    if (pods === undefined || pods.ready.length + pods.leaving.length === 0) return [];
+    const epoch = epochs[o.site] ?? 0;
+    const isCurrent = o.isFenced !== true && o.stopsFirst === undefined;
+    const t = decision.traffic[o.site];
+    const ready = isCurrent ? o.pods.filter((p) => p.isReady && p.epoch === epoch) : [];
+    const ending = o.pods.filter((p) => p.address !== '' && (p.isLeaving || (p.isReady && !ready.includes(p))));
+    if (ready.length + ending.length === 0) return [];
     const w = planned.sites.find((s) => s.site === o.site);
-    return [{ site: o.site, addresses: pods.ready, leaving: pods.leaving, factor: decision.traffic[o.site]?.factor ?? 0, isPlanned: w !== undefined && !w.isHeld, isReachable: isUsable(o.reach) && w?.isHeld !== true }];
+    const addresses = ready.map((p) => ({ address: p.address, factor: t?.instances === undefined ? 100 : (t.instances[p.name]?.factor ?? 0) }));
+    return [{ site: o.site, addresses, leaving: ending.map((p) => p.address), factor: t?.factor ?? 0, isPlanned: w !== undefined && !w.isHeld, isReachable: isUsable(o.reach) && w?.isHeld !== true }];
   });
 }
 
-function nearestFront(clientRegion: string, around: Surroundings): string | null {
-  let best: string | null = null;
-  let bestMs = Number.POSITIVE_INFINITY;
-  for (const site of around.model.sites) {
-    if (site.front === null || !isUsable(site.reach)) continue;
-    const ms = around.telemetry.clientRtt(clientRegion, site.name, [], around.now);
-    if (ms === null || ms >= bestMs) continue;
-    best = site.name;
-    bestMs = ms;
-  }
-  return best;
-}
-
 async function removeFronts(region: Region, key: string): Promise<void> {
-  for (const e of region.of<Endpoint>(Resources.Endpoint)) if (e.spec.type === 'front' && e.spec.application === key) await region.remove(Resources.Endpoint, e);
+  for (const e of region.frontsOf(key)) await region.remove(Resources.Endpoint, e);
 }
 
 /** The application is gone: so is everything of it, in every region that answers; the Placement stays until all have answered. */
 export async function removeApplication(placement: Placement, around: Surroundings, records: Records): Promise<void> {
-  const { tenant, namespace, name } = placeOf(keyOf(placement));
+  const key = keyOf(placement);
+  const { tenant, namespace, name } = placeOf(key);
   let isDone = true;
   for (const region of around.regions) {
     if (region.answers !== true || around.isFenced()) {
       isDone = false;
       continue;
     }
-    const isIts = (o: { readonly metadata: Deployment['metadata'] }): boolean => o.metadata.labels?.[APPLICATION_LABEL] === name && (o.metadata.tenant ?? 'system') === tenant;
-    for (const d of region.of<Deployment>(Resources.Deployment)) if (isIts(d) && d.metadata.namespace === namespace) await region.remove(Resources.Deployment, d);
-    await removeFronts(region, keyOf(placement));
+    const isIts = (o: { readonly metadata: Deployment['metadata'] }): boolean => o.metadata.labels?.[APPLICATION_LABEL] === name && (o.metadata.tenant ?? 'system') === tenant && o.metadata.namespace === namespace;
+    for (const d of region.deploymentsOf(key)) if (isIts(d)) await region.remove(Resources.Deployment, d);
+    await removeFronts(region, key);
   }
-  if (isDone) await records.forget(placement);
+  if (!isDone) return;
+  around.budget?.learn(key, undefined);
+  around.metrics?.forget(key);
+  await records.forget(placement);
 }

@@ -1,153 +1,172 @@
 /**
  * From where instances are to where they are wanted: start first, wait until Ready, shift the fronts' weights 5 -> 50 -> 100, drain what is not
- * wanted any more, then stop it. Pure: (wanted, observed, now) -> steps and the traffic state to remember. Everything needed to go on after
- * a crash is in objects: the deployments, the pods, the fronts, and the traffic state in an annotation of the Placement.
+ * wanted any more, then stop it; of sites, and of the instances within one. Pure: (wanted, observed, now) -> steps and the traffic state to
+ * remember. Everything needed to go on after a crash is in objects: the deployments, the pods, the fronts, and the traffic state in an
+ * annotation of the Placement. Nothing is stopped while a front that can be heard still gives it something.
  */
-import type { Reach } from './model.ts';
+import { decideInstances, type InstancesDecision, next } from './instances.ts';
+import { DEFAULTS, Draft, isUsable, type MoveDecision, type MoveEvent, type MoveInput, type MoverOptions, type ObservedSite, readyOf, type Traffic } from './mover-model.ts';
 import type { PlannedSite } from './planner.ts';
+import { decideTransfer, endSending } from './transfer.ts';
 
-/** Of one site; kept with the Placement. */
-export interface Traffic {
-  readonly state: 'starting' | 'serving' | 'draining';
-  readonly factor: 0 | 5 | 50 | 100;
-  /** When state or factor changed last. */
-  readonly since: number;
-  /** Since when it has traffic and no instance is Ready; one failed probe is not the end of an instance. */
-  readonly unreadySince?: number;
-}
-
-export interface ObservedSite {
-  readonly site: string;
-  readonly region: string;
-  readonly reach: Reach;
-  /** Does the API that holds its deployment answer now? */
-  readonly canAct: boolean;
-  /** null = there is no deployment. */
-  readonly replicas: number | null;
-  readonly ready: number;
-}
-
-export interface MoveInput {
-  readonly wanted: readonly PlannedSite[];
-  readonly observed: readonly ObservedSite[];
-  readonly traffic: Readonly<Record<string, Traffic>>;
-  readonly min: number;
-  readonly now: number;
-}
-
-export interface MoverOptions {
-  /** Between 5, 50 and 100 %. @default 2000 */
-  readonly stepMs?: number;
-  /** From weight 0 until the instances are stopped. @default 8000 */
-  readonly drainMs?: number;
-  /** Without Ready for so long, a start is undone. @default 120000 */
-  readonly startTimeoutMs?: number;
-  /** A site with traffic may be without a Ready instance for so long before its ramp begins anew. @default 5000 */
-  readonly unreadyMs?: number;
-}
-
-export type MoveStep =
-  | { readonly kind: 'scale'; readonly site: string; readonly region: string; readonly replicas: number; readonly reason: string }
-  | { readonly kind: 'stop'; readonly site: string; readonly region: string; readonly reason: string };
-
-export interface MoveDecision {
-  readonly steps: readonly MoveStep[];
-  readonly traffic: Readonly<Record<string, Traffic>>;
-  /** Starts that were given up: the planner must not choose these sites for a while. */
-  readonly undone: readonly { readonly site: string; readonly reason: string }[];
-  /** When time alone may change the answer, ms since the epoch; null = only what is observed or wanted can. */
-  readonly nextAt: number | null;
-  /** Sentences for the Placement's history, one per transition. */
-  readonly events: readonly { readonly site: string; readonly phase: string; readonly reason: string }[];
-}
-
-export const isUsable = (reach: Reach): boolean => reach === 'reachable' || reach === 'returning' || reach === 'suspect';
-
-const NEXT: Readonly<Record<Traffic['factor'], Traffic['factor']>> = { 0: 5, 5: 50, 50: 100, 100: 100 };
-
-interface Draft {
-  readonly steps: MoveStep[];
-  readonly events: MoveDecision['events'][number][];
-  readonly undone: MoveDecision['undone'][number][];
-  readonly traffic: Record<string, Traffic>;
-  readonly begin: (o: ObservedSite, phase: string, t: Omit<Traffic, 'since'>, reason: string) => void;
-}
+export { isUsable, readyOf, type MoveDecision, type MoveInput, type MoverOptions, type MoveStep, type ObservedSite, type Traffic } from './mover-model.ts';
 
 export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveDecision {
-  const { now, traffic } = input;
-  const { drainMs = 8_000 } = options;
-  const wanted = new Map(input.wanted.map((w) => [w.site, w]));
-  const next: Record<string, Traffic> = {};
-  const events: Draft['events'] = [];
-  const begin: Draft['begin'] = (o, phase, t, reason) => {
-    next[o.site] = { ...t, since: now };
-    events.push({ site: o.site, phase, reason });
-  };
-  const draft: Draft = { steps: [], events, undone: [], traffic: next, begin };
-  const isSettled = hasReplacement(input, wanted);
+  const d = new Draft(input, { ...DEFAULTS, ...options });
+  const isSettled = hasReplacement(d);
+  const mustStop = input.observed.filter((o) => o.stopsFirst === 'may-serve');
   for (const o of input.observed) {
-    const t = traffic[o.site];
-    const w = wanted.get(o.site);
-    if (t !== undefined) next[o.site] = t;
-    if (w !== undefined) {
-      if (o.canAct && o.replicas !== w.instances) draft.steps.push({ kind: 'scale', site: o.site, region: o.region, replicas: w.instances, reason: w.reason });
-      ramp(o, w, t, input, options, draft);
-    } else if (o.replicas === null) {
-      if (o.canAct) delete next[o.site];
-    } else if (t?.state === 'draining') {
-      if (o.canAct && (now - t.since >= drainMs || o.ready === 0)) draft.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
-    } else if (isSettled) begin(o, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
+    const t = current(o, input.traffic[o.site]);
+    if (t !== undefined) d.traffic[o.site] = t;
+    const w = d.wanted.get(o.site);
+    if (o.isFenced === true || o.stopsFirst !== undefined) retire(o, t, d);
+    else if (w !== undefined) stay(o, w, t, isSettled, mustStop, d);
+    else if (o.replicas !== null) leave(o, t, isSettled, d);
+    else if (o.canAct) delete d.traffic[o.site];
   }
-  return { steps: draft.steps, traffic: next, undone: draft.undone, events, nextAt: nextOf(next, input, options) };
+  takeBack(d);
+  endSending(d);
+  return { steps: d.steps, traffic: d.traffic, undone: d.undone, waiting: d.waiting, events: d.events, nextAt: Number.isFinite(d.nextAt) ? d.nextAt : null };
 }
 
-/** The soonest of the timers that run: of a ramp, of a drain, of a start that may be given up, of a site that lost its last Ready instance. */
-function nextOf(traffic: MoveDecision['traffic'], input: MoveInput, options: MoverOptions): number | null {
-  const { stepMs = 2_000, drainMs = 8_000, startTimeoutMs = 120_000, unreadyMs = 5_000 } = options;
-  const times = input.observed.flatMap((o) => {
-    const t = traffic[o.site];
-    if (t === undefined) return [];
-    if (t.state === 'draining') return [t.since + drainMs];
-    if (t.unreadySince !== undefined) return [t.unreadySince + unreadyMs];
-    if (t.factor < 100) return [t.since + (o.ready > 0 ? stepMs : startTimeoutMs)];
-    return [];
-  });
-  const soonest = Math.min(...times.map((t) => Math.max(t, input.now + 1)));
-  return Number.isFinite(soonest) ? soonest : null;
+/** What is remembered of a deployment that somebody removed is not true any more; of one that was only just asked for it is. */
+function current(o: ObservedSite, t: Traffic | undefined): Traffic | undefined {
+  return o.replicas === null && o.canAct && t?.state !== 'starting' ? undefined : t;
+}
+
+/** It was replaced: no front uses it any more, so it only has to end. */
+function retire(o: ObservedSite, t: Traffic | undefined, d: Draft): void {
+  const { now } = d.input;
+  if (o.replicas === null) {
+    if (o.canAct && o.instances.every((i) => i.isLeaving)) delete d.traffic[o.site];
+    return;
+  }
+  const isIdle = o.instances.every((i) => i.weight === 0 || !i.isReady);
+  const why = o.stopsFirst !== undefined ? `${o.site} is out of reach, and policy \`fence\` lets nothing else start before what runs there has ended` : `what runs at ${o.site} was replaced while the site was out of reach`;
+  if (t?.state !== 'draining') d.begin(o.site, 'draining', { state: 'draining', factor: 0 }, why);
+  else if (!isIdle) d.traffic[o.site] = { ...t, since: now };
+  const since = d.traffic[o.site]?.since ?? now;
+  // nobody who can be heard sends anything to a site out of reach, and who is fenced must not serve
+  const isDone = o.stopsFirst !== undefined || !isUsable(o.reach) || (isIdle && now - since >= d.o.drainMs) || readyOf({ ...o, isFenced: false }) === 0;
+  if (isDone && o.canAct) d.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'replaced while out of reach' });
+  else if (!isDone) d.wakeAt(since + d.o.drainMs);
+}
+
+function leave(o: ObservedSite, t: Traffic | undefined, isSettled: boolean, d: Draft): void {
+  const { now } = d.input;
+  const ready = readyOf(o);
+  if (t?.state !== 'draining') {
+    if (t !== undefined) d.traffic[o.site] = { ...t, instances: within(o, t, 0, d).traffic };
+    if (!isSettled) return;
+    const refusal = isUsable(o.reach) ? (d.input.refusal?.(o.site, 'out of') ?? null) : null;
+    if (refusal !== null) return void d.waiting.push({ site: o.site, reason: refusal, why: 'budget' });
+    d.wakeAt(now + d.o.drainMs);
+    return d.begin(o.site, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
+  }
+  if (!isSettled && ready > 0 && isUsable(o.reach)) return d.begin(o.site, 'serving', { state: 'serving', factor: 100 }, 'its replacement does not serve any more');
+  const isIdle = o.instances.every((i) => i.weight === 0 || !i.isReady);
+  if (!isIdle) d.traffic[o.site] = { ...t, since: now };
+  if (ready === 0 || (isIdle && now - t.since >= d.o.drainMs)) {
+    if (o.canAct && isSettled) d.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
+  } else d.wakeAt((isIdle ? t.since : now) + d.o.drainMs);
+}
+
+/** A wanted site: as many instances as are wanted, and its share of the traffic. */
+function stay(o: ObservedSite, asked: PlannedSite, t: Traffic | undefined, isSettled: boolean, mustStop: readonly ObservedSite[], d: Draft): void {
+  const isHeldBack = mustStop.length > 0 && asked.instances > (o.replicas ?? 0);
+  if (isHeldBack) d.waiting.push({ site: o.site, reason: `waits until it is certain that nothing serves at ${mustStop.map((x) => x.site).join(', ')}, as policy \`fence\` asks`, why: 'fence' });
+  if (isHeldBack && o.replicas === null) return;
+  const w = isHeldBack ? { ...asked, instances: o.replicas ?? 0 } : asked;
+  const isNew = t === undefined && o.replicas === null;
+  const refusal = isNew && d.othersServe(o.site) ? (d.input.refusal?.(o.site, 'into') ?? null) : null;
+  if (refusal !== null) return void d.waiting.push({ site: o.site, reason: refusal, why: 'budget' });
+  if (decideTransfer(o, w, t, d)) return;
+  const surplus = o.replicas !== null && o.replicas > w.instances && isSettled ? Math.max(0, o.instances.filter((i) => !i.isLeaving).length - w.instances) : 0;
+  const inside = within(o, t, surplus, d);
+  count(o, w, inside, d);
+  ramp(o, w, d.traffic[o.site], d);
+  const after = d.traffic[o.site];
+  if (after !== undefined) d.traffic[o.site] = { ...after, instances: inside.traffic };
+}
+
+function within(o: ObservedSite, t: Traffic | undefined, surplus: number, d: Draft): InstancesDecision {
+  const { stepMs, drainMs, unreadyMs } = d.o;
+  const inside = decideInstances({ observed: o.instances, before: t?.instances ?? {}, surplus, now: d.input.now, stepMs, drainMs, unreadyMs });
+  if (inside.nextAt !== null) d.wakeAt(inside.nextAt);
+  return inside;
+}
+
+/** More at once; fewer only when exactly those leave whom nobody uses. */
+function count(o: ObservedSite, w: PlannedSite, inside: InstancesDecision, d: Draft): void {
+  const { site, region } = o;
+  if (!o.canAct) return;
+  for (const pod of inside.mark) d.steps.push({ kind: 'mark', site, region, pod, isMarked: true });
+  for (const pod of inside.unmark) d.steps.push({ kind: 'mark', site, region, pod, isMarked: false });
+  if (inside.began.length > 0) d.events.push({ site, phase: 'draining', reason: `${inside.began.length} of ${o.instances.length} instances at ${site} ${inside.began.length === 1 ? 'is' : 'are'} not needed any more` });
+  const isFewer = o.replicas !== null && o.replicas > w.instances;
+  const isEmpty = o.instances.filter((i) => !i.isLeaving).length <= w.instances;
+  if (o.replicas !== w.instances && (!isFewer || inside.isDrained || isEmpty)) d.steps.push({ kind: 'scale', site, region, replicas: w.instances, reason: w.reason });
 }
 
 /** A wanted site's share of traffic: up step by step while it is Ready, back to nothing when it is not for long, given up when it never is. */
-function ramp(o: ObservedSite, w: PlannedSite, t: Traffic | undefined, input: MoveInput, options: MoverOptions, draft: Draft): void {
-  const { stepMs = 2_000, startTimeoutMs = 120_000, unreadyMs = 5_000 } = options;
-  const { now } = input;
-  const { begin } = draft;
-  if (t === undefined) return begin(o, 'starting', { state: 'starting', factor: 0 }, w.reason);
-  if (t.state === 'draining') return begin(o, 'serving', { state: 'serving', factor: o.ready > 0 ? 100 : 0 }, `wanted again: ${w.reason}`);
-  if (o.ready === 0 && t.factor > 0 && isUsable(o.reach)) {
+function ramp(o: ObservedSite, w: PlannedSite, t: Traffic | undefined, d: Draft): void {
+  const { stepMs, startTimeoutMs, unreadyMs } = d.o;
+  const { now } = d.input;
+  const { site } = o;
+  const ready = readyOf(o);
+  const isServed = d.othersServe(site);
+  if (t === undefined) {
+    d.wakeAt(now + startTimeoutMs);
+    return d.begin(site, 'starting', { state: 'starting', factor: 0 }, w.reason);
+  }
+  if (t.state === 'draining') return d.begin(site, 'serving', { ...t, state: 'serving', factor: ready > 0 ? 100 : 0 }, `wanted again: ${w.reason}`);
+  if (ready === 0 && t.factor > 0 && isUsable(o.reach)) {
     const unreadySince = t.unreadySince ?? now;
-    if (now - unreadySince >= unreadyMs) return begin(o, 'starting', { state: 'starting', factor: 0 }, 'no instance is Ready any more');
-    draft.traffic[o.site] = { ...t, unreadySince };
-    return;
+    if (now - unreadySince >= unreadyMs) return d.begin(site, 'starting', { state: 'starting', factor: 0 }, 'no instance is Ready any more');
+    d.traffic[site] = { ...t, unreadySince };
+    return d.wakeAt(unreadySince + unreadyMs);
   }
-  const othersServe = input.observed.some((x) => x.site !== o.site && x.ready > 0 && isUsable(x.reach) && input.traffic[x.site]?.factor === 100);
-  if (o.ready > 0 && t.factor < 100 && (t.factor === 0 || now - t.since >= stepMs)) {
-    const factor = othersServe ? NEXT[t.factor] : 100;
-    return begin(o, factor === 100 ? 'serving' : `traffic ${factor} %`, { state: factor === 100 ? 'serving' : 'starting', factor }, w.reason);
+  if (t.unreadySince !== undefined) d.traffic[site] = known(t);
+  if (ready === 0) {
+    if (t.state !== 'starting' || !isUsable(o.reach) || w.isHeld || !isServed) return;
+    if (now - t.since >= startTimeoutMs) d.undo(site, 'not-ready', `a move to ${site} was undone: no instance became Ready in ${Math.round(startTimeoutMs / 1000)} s`);
+    return d.wakeAt(t.since + startTimeoutMs);
   }
-  if (o.ready === 0 && t.state === 'starting' && isUsable(o.reach) && !w.isHeld && now - t.since >= startTimeoutMs && othersServe) {
-    const reason = `a move to ${o.site} was undone: no instance became Ready in ${Math.round(startTimeoutMs / 1000)} s`;
-    draft.undone.push({ site: o.site, reason });
-    draft.events.push({ site: o.site, phase: 'undone', reason });
-  } else if (t.unreadySince !== undefined) draft.traffic[o.site] = { state: t.state, factor: t.factor, since: t.since };
+  if (t.factor === 100 || (isServed && d.input.avoid?.has(site) === true)) return;
+  const factor = isServed && d.input.isSwitch !== true ? next(t.factor) : 100;
+  // with fewer than planned it would get more than it was planned for
+  const isShort = factor === 100 && isServed && ready < w.instances && now - t.since < startTimeoutMs;
+  if (isShort || (t.factor > 0 && now - t.since < stepMs)) return d.wakeAt(t.since + (isShort ? startTimeoutMs : stepMs));
+  d.begin(site, factor === 100 ? 'serving' : (`traffic ${factor} %` as MoveEvent['phase']), { ...known(t), state: factor === 100 ? 'serving' : 'starting', factor }, w.reason);
+  if (factor < 100) d.wakeAt(now + stepMs);
+}
+
+const known = ({ unreadySince: _u, ...t }: Traffic): Traffic => t;
+
+/** Who turned out worse gives its traffic back, to those who still run where it was before. */
+function takeBack(d: Draft): void {
+  for (const [site, reason] of d.input.worse ?? []) {
+    const t = d.traffic[site];
+    if (t === undefined || t.factor === 0 || t.state === 'draining') continue;
+    const others = d.input.observed.filter((o) => o.site !== site && readyOf(o) > 0 && isUsable(o.reach) && d.input.avoid?.has(o.site) !== true);
+    if (others.length === 0) continue;
+    d.traffic[site] = { ...t, state: 'starting', factor: 0, since: d.input.now };
+    d.undo(site, 'worse', reason);
+    for (const o of others) {
+      const before = d.traffic[o.site];
+      if (before?.state === 'draining') d.begin(o.site, 'serving', { state: 'serving', factor: 100 }, `wanted again: ${reason}`);
+    }
+    d.wakeAt(d.input.now);
+  }
 }
 
 /** Old places are left only when the new ones have taken all of their traffic, and never below the minimum. */
-function hasReplacement(input: MoveInput, wanted: ReadonlyMap<string, PlannedSite>): boolean {
+function hasReplacement({ input, wanted }: Draft): boolean {
   const active = input.observed.filter((o) => wanted.get(o.site)?.isHeld === false);
   const inUse = active.filter((o) => isUsable(o.reach));
   if (inUse.length === 0) return false;
-  const serving = inUse.every((o) => o.ready > 0 && input.traffic[o.site]?.factor === 100);
-  const ready = inUse.reduce((sum, o) => sum + o.ready, 0);
+  const serves = inUse.every((o) => readyOf(o) > 0 && input.traffic[o.site]?.factor === 100 && input.traffic[o.site]?.state === 'serving');
   const planned = active.reduce((sum, o) => sum + (wanted.get(o.site)?.instances ?? 0), 0);
-  return serving && ready >= Math.min(input.min, planned);
+  const ready = inUse.reduce((sum, o) => sum + Math.min(readyOf(o), wanted.get(o.site)?.instances ?? 0), 0);
+  return serves && ready >= Math.min(input.min, planned);
 }

@@ -11,6 +11,21 @@ export const FOREIGN_LABEL = 'mesh.proxima.io/foreign';
 export const SITE_KIND_LABEL = 'mesh.proxima.io/site-kind';
 export const REGION_LABEL = 'topology.kubernetes.io/region';
 
+/** On the pod template: which of the instances that an application had at a site one after the other these are; absent = 0. */
+export const EPOCH_ANNOTATION = 'mesh.proxima.io/epoch';
+/** On the pod template: the node stops the pod when it had no word from its region for so many seconds. */
+export const FENCE_AFTER_ANNOTATION = 'mesh.proxima.io/fence-after-seconds';
+/** On the pod template of a VM with state, `<site>/<pod uid>`: whose state it begins with. */
+export const RESTORE_ANNOTATION = 'mesh.proxima.io/restore-from';
+/** On a pod whose VM is to go to another site: its name. */
+export const SEND_ANNOTATION = 'mesh.proxima.io/send-to';
+/** On a pod, by the agents: how a transfer goes, as JSON. */
+export const MIGRATION_ANNOTATION = 'mesh.proxima.io/migration';
+/** On the template of an Application, "true": a move takes the state of the VM along. */
+export const STATEFUL_ANNOTATION = 'mesh.proxima.io/stateful';
+/** On a pod: the lower, the sooner its replica set takes it when the number is lowered. */
+export const DELETION_COST_ANNOTATION = 'controller.kubernetes.io/pod-deletion-cost';
+
 export interface ConfigMap extends KubeObject {
   readonly data?: Readonly<Record<string, string>>;
 }
@@ -49,10 +64,34 @@ export function subnetObject(tenant: string, vpc: Vpc, site: string, index: numb
   return { apiVersion: 'mizar.com/v1', kind: 'Subnet', metadata: { name: subnetName(vpc.metadata.name, site), tenant }, spec: { vpc: vpc.metadata.name, cidr: siteSlice(vpc.spec.cidr, index), site, ...(isVirtual ? { virtual: true } : {}) } };
 }
 
-export function deploymentObject(app: Application, site: string, replicas: number): Deployment {
+/** Said on the template when a deployment is made, and never changed after: another template would replace its pods. */
+export interface DeploymentTraits {
+  readonly epoch?: number;
+  readonly fenceAfterSeconds?: number | null;
+  readonly restoreFrom?: string;
+}
+
+export const epochOf = (annotations: Readonly<Record<string, string>> | undefined): number => Number(annotations?.[EPOCH_ANNOTATION] ?? 0);
+
+/** null = the pod is never stopped for want of a word. */
+export function fenceAfterOf(annotations: Readonly<Record<string, string>> | undefined): number | null {
+  const text = annotations?.[FENCE_AFTER_ANNOTATION];
+  return text === undefined || text === '' || !Number.isFinite(Number(text)) ? null : Number(text);
+}
+
+function annotationsOf({ epoch = 0, fenceAfterSeconds = null, restoreFrom }: DeploymentTraits): Readonly<Record<string, string>> {
+  return {
+    ...(epoch > 0 ? { [EPOCH_ANNOTATION]: String(epoch) } : {}),
+    ...(fenceAfterSeconds === null ? {} : { [FENCE_AFTER_ANNOTATION]: String(fenceAfterSeconds) }),
+    ...(restoreFrom === undefined ? {} : { [RESTORE_ANNOTATION]: restoreFrom }),
+  };
+}
+
+export function deploymentObject(app: Application, site: string, replicas: number, traits: DeploymentTraits = {}): Deployment {
   const labels = { [APPLICATION_LABEL]: app.metadata.name, [SITE_LABEL]: site };
   const { tenant, namespace } = placeOf(keyOf(app));
   const { template, vpc } = app.spec;
+  const annotations = { ...template.metadata?.annotations, ...annotationsOf(traits) };
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -61,7 +100,7 @@ export function deploymentObject(app: Application, site: string, replicas: numbe
       replicas,
       selector: { matchLabels: labels },
       template: {
-        metadata: { ...template.metadata, labels: { ...template.metadata?.labels, ...labels } },
+        metadata: { ...template.metadata, labels: { ...template.metadata?.labels, ...labels }, ...(Object.keys(annotations).length === 0 ? {} : { annotations }) },
         spec: { ...template.spec, vpc, nodeSelector: { ...template.spec.nodeSelector, [SITE_LABEL]: site } },
       },
     },

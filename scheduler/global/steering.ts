@@ -1,6 +1,6 @@
 /** Which front a client should use, and in which order to try the others: measured latency first, what cannot be reached last. */
 import type { SiteModel } from './model.ts';
-import { isUsable } from './mover.ts';
+import { isUsable } from './mover-model.ts';
 
 export interface SteeredFront {
   readonly site: string;
