@@ -37,7 +37,7 @@ const places: Rule = (policy, path) => {
 const goals: Rule = (policy, path) => {
   const seen = new Set<string>();
   return list(policy, 'latency').flatMap((goal, i) => {
-    const key = `${show(get(goal, 'percentile') ?? 95)} ${show(get(goal, 'clientRegion'))}`;
+    const key = `${show(get(goal, 'percentile'))} ${show(get(goal, 'clientRegion'))}`;
     if (seen.has(key)) return [{ path: `${path}.latency[${i}]`, message: 'Duplicate value: the same percentile and client region again', reason: 'unsupported' as const }];
     seen.add(key);
     return [];

@@ -20,7 +20,7 @@ const selectorFields = {
 const latency = Type.Array(
   Type.Object(
     {
-      percentile: Type.Optional(Type.Number({ description: 'Share of the requests, in percent, that must be answered within the goal. Default 95.', minimum: 1, maximum: 100, default: 95 })),
+      percentile: number('Share of the requests, in percent, that must be answered within the goal, such as 95.', 1, 100),
       milliseconds: number('Network round trip, in milliseconds, from the clients to the instance that serves them, of at most this.', 0.01, 60_000),
       clientRegion: Type.Optional(name('Clients of this client region only. Absent: the clients of every region, each region by itself.')),
     },

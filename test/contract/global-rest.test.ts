@@ -103,7 +103,7 @@ it('refuses what it cannot read, with the path', async (t) => {
     ['/v1/plan', app({ policy: { instances: { min: 9, max: 2 } } }), 400, 'objects[0].spec.policy.instances.min', /9 is more than/],
     ['/v1/plan', app({ policy: { minTrusst: 1 } }), 400, 'objects[0].spec.policy.minTrusst', /unknown field/],
     ['/v1/plan', app({ policy: { residency: ['north'] } }), 400, 'objects[0].spec.policy.residency[0]', /no region "north"; there are east, west/],
-    ['/v1/plan', app({ policy: { latency: [{ milliseconds: 5, clientRegion: 'london' }] } }), 400, 'objects[0].spec.policy.latency[0].milliseconds', /5 ms is less than light needs from client region london to the nearest allowed site \(55\.\d ms\)/],
+    ['/v1/plan', app({ policy: { latency: [{ percentile: 95, milliseconds: 5, clientRegion: 'london' }] } }), 400, 'objects[0].spec.policy.latency[0].milliseconds', /5 ms is less than light needs from client region london to the nearest allowed site \(55\.\d ms\)/],
     ['/v1/what-if', {}, 400, '', /the body is empty/],
     ['/v1/what-if', { siteDown: ['west-1', 'nowhere'] }, 404, 'siteDown[1]', /no site "nowhere"; there are ny-1, west-1/],
     ['/v1/what-if', { traffic: { web: { paris: 5 } } }, 400, 'traffic[web][paris]', /no client region "paris"/],

@@ -40,9 +40,9 @@ it('takes a policy that uses every field', () => {
 });
 
 it('fills in what is left out', () => {
-  const { object } = admitted('PlacementPolicy', { spec: { latency: [{ milliseconds: 9 }], migration: {}, failback: {}, cost: { weights: { money: 3 } } } });
+  const { object } = admitted('PlacementPolicy', { spec: { latency: [{ percentile: 90, milliseconds: 9 }], migration: {}, failback: {}, cost: { weights: { money: 3 } } } });
   assert.deepEqual(object['spec'], {
-    latency: [{ milliseconds: 9, percentile: 95 }], instances: { min: 1, max: 10 }, migration: { allowed: true }, failback: { automatic: true, stabilisationSeconds: 10 },
+    latency: [{ percentile: 90, milliseconds: 9 }], instances: { min: 1, max: 10 }, migration: { allowed: true }, failback: { automatic: true, stabilisationSeconds: 10 },
     cost: { weights: { money: 3, latency: 1, carbon: 0 } }, edgeAllowed: true, overflow: true,
   });
   const many = admitted('Application', { spec: { vpc: 'v', service: { port: 80 }, template: { spec: { containers: [{ name: 'a', image: 'i' }] } }, policy: { instances: { min: 40 } } } }).object;
@@ -58,7 +58,7 @@ const refusals: readonly (readonly [spec: object, issue: RegExp])[] = [
   [{ sites: { required: { regions: ['east'] } }, residency: ['west'] }, /^spec\.sites\.required\.regions: .*none of east is in spec\.residency \(west\)/],
   [{ residency: [] }, /^spec\.residency: .*allows no region/],
   [{ affinity: ['db'], antiAffinity: ['x', 'db'] }, /^spec\.antiAffinity\[1\]: .*also in spec\.affinity/],
-  [{ latency: [{ milliseconds: 5 }, { percentile: 95, milliseconds: 8 }] }, /^spec\.latency\[1\]: Duplicate value/],
+  [{ latency: [{ percentile: 95, milliseconds: 5 }, { percentile: 95, milliseconds: 8 }] }, /^spec\.latency\[1\]: Duplicate value/],
   [{ migration: { windows: [{ from: '03:00', to: '03:00' }] } }, /^spec\.migration\.windows\[0\]\.to: .*the window is empty/],
   [{ migration: { windows: [{ from: '3:00', to: '24:00' }] } }, /^spec\.migration\.windows\[0\]\.from: .*must match/],
   [{ unreachable: [{ action: 'duplicate', afterSeconds: 5 }, { action: 'move', afterSeconds: 5 }] }, /^spec\.unreachable\[1\]\.afterSeconds: .*5 is not more than/],
