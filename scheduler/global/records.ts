@@ -2,10 +2,14 @@
 import type { Client, ResourceId } from '../../api/client.ts';
 import { isMeshError, MeshError } from '../../api/errors.ts';
 import type { Application, Placement, Site } from '../../api/kinds/mesh.ts';
+import type { Vpc } from '../../api/kinds/mizar.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Logger } from '../../base/log.ts';
-import { type ConfigMap, holds } from './region-objects.ts';
+
+import { FENCE_ANNOTATION, type Fence } from './fence.ts';
+import type { GlobalView } from './global-view.ts';
+import { type ConfigMap, holds, keyOf } from './region-objects.ts';
 import type { Region } from './region.ts';
 import type { GlobalObjects } from './world.ts';
 
@@ -25,39 +29,65 @@ function isGone(site: Site, regions: readonly Region[]): boolean {
   return its === undefined ? regions.every((r) => r.answers === true) : its.answers === true;
 }
 
+/** Renewed every few seconds by the gateway: written with the next change that says more, or when it is this old. */
+const SEEN_MS = 30_000;
+
+function isSameStatus(have: Site['status'], want: NonNullable<Site['status']>): boolean {
+  if (have === undefined) return false;
+  const { lastSeen: had, ...before } = have;
+  const { lastSeen: has, ...now } = want;
+  if (!holds(before, now)) return false;
+  return has === had || (had !== undefined && has !== undefined && Math.abs(Date.parse(has) - Date.parse(had)) < SEEN_MS);
+}
+
 export class Records {
   readonly #client: Client;
   readonly #log: Logger;
+  readonly #view: GlobalView;
+  readonly #fence: Fence;
   readonly #refused = new Map<string, string>();
+  /** By name of the site: what was written last. */
+  #mirrored = new Map<string, Site>();
 
-  constructor(client: Client, log: Logger) {
+  constructor(client: Client, log: Logger, view: GlobalView, fence: Fence) {
     this.#client = client;
     this.#log = log;
+    this.#view = view;
+    this.#fence = fence;
   }
 
   /**
-   * Writes what regions say of their sites; a Site that its own region, answering, has no more is deleted, as is one of a region that is not
-   * ours any more once no region has it. Returns what the global API holds then.
+   * Writes what regions say of their sites, when they say something new; a Site that its own region, answering, has no more is deleted, as is
+   * one of a region that is not ours any more once no region has it.
    */
-  async mirrorSites(sites: readonly Site[], regions: readonly Region[]): Promise<readonly Site[]> {
-    const known = new Map((await this.#client.list<Site>(Resources.Site)).items.map((s) => [s.metadata.name, s]));
+  async mirrorSites(sites: readonly Site[], regions: readonly Region[]): Promise<void> {
+    const mirrored = new Map<string, Site>();
     for (const site of sites) {
-      const { name, labels } = site.metadata;
-      const have = known.get(name);
-      const want: Site = { apiVersion: site.apiVersion, kind: 'Site', metadata: { name, ...(labels === undefined ? {} : { labels }) }, spec: site.spec };
-      const place = { tenant: null, namespace: null };
-      if (have === undefined) await this.#client.create(Resources.Site, want);
-      else if (!holds(have.spec, want.spec)) await this.#client.patch(Resources.Site, place, name, { spec: want.spec, metadata: { labels: labels ?? {} } });
-      if (site.status !== undefined && !holds(have?.status, site.status)) await this.#client.patch(Resources.Site, place, name, { status: site.status }, { subresource: 'status' });
+      const { name } = site.metadata;
+      const have = this.#view.site(name);
+      if (have === null || this.#mirrored.get(name) !== site) await this.#mirror(site, have);
+      mirrored.set(name, site);
     }
-    const there = new Set(sites.map((s) => s.metadata.name));
-    const gone = [...known.values()].filter((s) => !there.has(s.metadata.name) && isGone(s, regions));
-    for (const site of gone) {
+    this.#mirrored = mirrored;
+    for (const site of this.#view.sites()) {
+      if (mirrored.has(site.metadata.name) || !isGone(site, regions)) continue;
       this.#log.info('site is in no region any more', { site: site.metadata.name, region: site.spec.region });
+      this.#fence.stamp(null);
       await this.#delete(Resources.Site, { tenant: null, namespace: null }, site.metadata.name);
-      known.delete(site.metadata.name);
+      this.#view.drop(site);
     }
-    return [...known.values()];
+  }
+
+  async #mirror(site: Site, known: Site | null): Promise<void> {
+    const { name, labels } = site.metadata;
+    const place = { tenant: null, namespace: null };
+    const want: Site = { apiVersion: site.apiVersion, kind: 'Site', metadata: { name, ...(labels === undefined ? {} : { labels }) }, spec: site.spec };
+    let have = known;
+    this.#fence.stamp(null);
+    if (have === null) have = await this.#client.create(Resources.Site, want);
+    else if (!holds(have.spec, want.spec)) have = await this.#client.patch<Site>(Resources.Site, place, name, { spec: want.spec, metadata: { labels: labels ?? {} } });
+    if (site.status !== undefined && !isSameStatus(have.status, site.status)) have = await this.#client.patch<Site>(Resources.Site, place, name, { status: site.status }, { subresource: 'status' });
+    this.#view.put(have);
   }
 
   /** Gives new sites an index and new VPCs a VNI, and keeps both before anybody uses them. */
@@ -67,6 +97,7 @@ export class Records {
     const missing = sites.map((s) => s.metadata.name).filter((name) => !siteIndex.has(name)).sort();
     for (const name of missing) siteIndex.set(name, Math.max(-1, ...siteIndex.values()) + 1);
     if (missing.length > 0) {
+      this.#fence.stamp(null);
       const data = Object.fromEntries([...siteIndex].map(([name, index]) => [name, String(index)]));
       if (stored === null) await this.#client.create<ConfigMap>(Resources.ConfigMap, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'site-index', ...SYSTEM }, data });
       else await this.#client.update<ConfigMap>(Resources.ConfigMap, { ...stored, data });
@@ -86,32 +117,66 @@ export class Records {
       let vni = FIRST_VNI;
       while (used.has(vni)) vni += 1;
       if (vni > LAST_VNI) throw new MeshError('too-large', 'all 24-bit VNIs are in use');
-      await this.#client.patch(Resources.Vpc, { tenant: vpc.metadata.tenant ?? 'system', namespace: null }, vpc.metadata.name, { status: { phase: 'Provisioned', vni } }, { subresource: 'status' });
+      this.#fence.stamp(null);
+      const made = await this.#client.patch<Vpc>(Resources.Vpc, { tenant: vpc.metadata.tenant ?? 'system', namespace: null }, vpc.metadata.name, { status: { phase: 'Provisioned', vni } }, { subresource: 'status' });
+      this.#view.put(made);
       used.add(vni);
       vnis.set(key, vni);
     }
     return vnis;
   }
 
-  /** Writes only what differs from `have`; the spec and the memory go before the status. */
+  /** Writes only what differs from `have`, and only over the version that is known; the spec and the memory go before the status. */
   async placement(app: Application, have: Placement | undefined, want: { readonly spec: Placement['spec']; readonly annotations: Readonly<Record<string, string>>; readonly status: NonNullable<Placement['status']> }): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = app.metadata;
     const place = { tenant, namespace };
     const { plannedAt: _at, ...spec } = want.spec;
-    if (have === undefined) await this.#client.create<Placement>(Resources.Placement, { apiVersion: 'mesh.proxima.io/v1', kind: 'Placement', metadata: { name, ...place, annotations: want.annotations }, spec: want.spec });
-    else if (!holds(have.spec, spec) || !holds(have.metadata.annotations ?? {}, want.annotations)) await this.#client.patch(Resources.Placement, place, name, { metadata: { annotations: want.annotations }, spec: want.spec });
-    if (!holds(have?.status ?? {}, want.status)) await this.#client.patch(Resources.Placement, place, name, { status: want.status }, { subresource: 'status' });
+    const annotations = this.#stamped(keyOf(app), want.annotations);
+    let known = have;
+    if (known === undefined) known = await this.#client.create<Placement>(Resources.Placement, { apiVersion: 'mesh.proxima.io/v1', kind: 'Placement', metadata: { name, ...place, annotations }, spec: want.spec });
+    else if (!holds(known.spec, spec) || !holds(known.metadata.annotations ?? {}, annotations)) known = await this.#patchPlacement(known, { metadata: { annotations }, spec: want.spec });
+    this.#view.put(known);
+    if (holds(known.status ?? {}, want.status)) return;
+    this.#fence.stamp(keyOf(app));
+    this.#view.put(await this.#patchPlacement(known, { status: want.status }, { subresource: 'status' }));
+  }
+
+  /** After a shard came to us: what its holder before still writes finds another version. */
+  async seal(placement: Placement): Promise<void> {
+    const annotations = this.#stamped(keyOf(placement), {});
+    if (holds(placement.metadata.annotations ?? {}, annotations)) return;
+    this.#view.put(await this.#patchPlacement(placement, { metadata: { annotations } }));
+  }
+
+  #stamped(key: string, annotations: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    const stamp = this.#fence.stamp(key);
+    return stamp === null ? annotations : { ...annotations, [FENCE_ANNOTATION]: stamp };
+  }
+
+  async #patchPlacement(known: Placement, body: { readonly metadata?: object; readonly spec?: unknown; readonly status?: unknown }, options?: { readonly subresource: 'status' }): Promise<Placement> {
+    const { name, namespace = 'default', tenant = 'system', resourceVersion } = known.metadata;
+    const place = { tenant, namespace };
+    try {
+      return await this.#client.patch<Placement>(Resources.Placement, place, name, { ...body, metadata: { ...body.metadata, resourceVersion } }, options);
+    } catch (error) {
+      // somebody wrote meanwhile: what is there counts, and the next pass decides from it
+      if (isMeshError(error, 'conflict')) this.#view.put(await this.#client.get<Placement>(Resources.Placement, place, name));
+      throw error;
+    }
   }
 
   async applicationStatus(app: Application, status: NonNullable<Application['status']>): Promise<void> {
-    if (holds(app.status ?? {}, status)) return;
+    const now = this.#view.objects.applications.get(keyOf(app)) ?? app;
+    if (holds(now.status ?? {}, status)) return;
+    this.#fence.stamp(keyOf(app));
     const { name, namespace = 'default', tenant = 'system' } = app.metadata;
-    await this.#client.patch(Resources.Application, { tenant, namespace }, name, { status }, { subresource: 'status' });
+    const written = await this.#client.patch<Application>(Resources.Application, { tenant, namespace }, name, { status, metadata: { resourceVersion: now.metadata.resourceVersion } }, { subresource: 'status' });
+    this.#view.put(written);
   }
 
   async refuse(app: Application | undefined, message: string, phase: 'Pending' | 'Unmet'): Promise<void> {
     if (app === undefined) return;
-    const key = `${app.metadata.tenant ?? 'system'}/${app.metadata.namespace ?? 'default'}/${app.metadata.name}`;
+    const key = keyOf(app);
     if (this.#refused.get(key) !== message) this.#log.warn('application refused', { application: key, reason: message });
     this.#refused.set(key, message);
     await this.applicationStatus(app, { phase, message });
@@ -119,7 +184,9 @@ export class Records {
 
   async forget(placement: Placement): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = placement.metadata;
+    this.#fence.stamp(keyOf(placement));
     await this.#delete(Resources.Placement, { tenant, namespace }, name);
+    this.#view.drop(placement);
   }
 
   async #delete(resource: ResourceId, place: { readonly tenant: string | null; readonly namespace: string | null }, name: string): Promise<void> {

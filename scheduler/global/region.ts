@@ -208,6 +208,22 @@ export class Region {
     }
   }
 
+  /** After a shard came to us: what its holder before still writes finds another version. */
+  async seal(resource: ResourceId, target: KubeObject): Promise<void> {
+    const stamp = this.fence.stamp(applicationOf(resource, target));
+    let have: KubeObject | null = target;
+    for (let tries = 1; have !== null && stamp !== null && have.metadata.annotations?.[FENCE_ANNOTATION] !== stamp; tries++) {
+      try {
+        this.#view.put(resource, await this.client.patch(resource, this.#place(resource, have), have.metadata.name, { metadata: { annotations: { [FENCE_ANNOTATION]: stamp }, resourceVersion: have.metadata.resourceVersion } }));
+        return;
+      } catch (error) {
+        if (tries >= WRITE_TRIES || !(isMeshError(error, 'conflict') || isMeshError(error, 'not-found'))) throw error;
+        have = await this.#read(resource, have);
+        if (have !== null && isOlder(stamp, have.metadata.annotations?.[FENCE_ANNOTATION])) throw new MeshError('conflict', `${have.kind} ${have.metadata.name} belongs to a newer holder of its shard`, { cause: error });
+      }
+    }
+  }
+
   /** A Deployment also carries the token of who holds its shard now: that is what refuses a late write of the holder before. */
   #isAsWanted(resource: ResourceId, have: KubeObject, want: KubeObject, stamp: string | null): boolean {
     const { apiVersion: _v, kind: _k, metadata, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };

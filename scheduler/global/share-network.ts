@@ -6,7 +6,9 @@ import { Resources } from '../../api/resources.ts';
 import type { ResourceId } from '../../api/client.ts';
 import type { ClientRegionConfig } from './global-scheduler.ts';
 import type { Surroundings } from './move.ts';
-import type { Network } from './records.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Network, Records } from './records.ts';
+import type { Region } from './region.ts';
 import { clientRegionsObject, foreignRelay, FOREIGN_LABEL, subnetObject, vpcObject } from './region-objects.ts';
 import type { GlobalObjects } from './world.ts';
 
@@ -35,18 +37,62 @@ function wantedIn(region: string, around: Surroundings, sites: readonly Site[], 
   return want;
 }
 
-export async function shareNetwork(around: Surroundings, sites: readonly Site[], objects: GlobalObjects, network: Network, clientRegions: readonly ClientRegionConfig[]): Promise<void> {
-  await Promise.all(
-    around.regions.map(async (region) => {
-      if (region.answers !== true) return;
-      try {
-        for (const [resource, object] of wantedIn(region.name, around, sites, objects, network, clientRegions)) await region.ensure(resource, object);
-        const known = new Set(around.regions.filter((r) => r.answers === true || r.relays().length > 0).flatMap((r) => r.relays().map((d) => `${r.name}.${d.metadata.name}`)));
-        const isAllKnown = around.regions.every((r) => r.answers === true);
-        for (const d of region.of<Droplet>(Resources.Droplet)) if (isAllKnown && d.metadata.labels?.[FOREIGN_LABEL] === 'true' && !known.has(d.metadata.name)) await region.remove(Resources.Droplet, d);
-      } catch (error) {
-        around.log.warn('network not shared with region', { region: region.name, err: error });
+async function share(region: Region, around: Surroundings, sites: readonly Site[], objects: GlobalObjects, network: Network, clientRegions: readonly ClientRegionConfig[]): Promise<boolean> {
+  try {
+    for (const [resource, object] of wantedIn(region.name, around, sites, objects, network, clientRegions)) await region.ensure(resource, object);
+    const known = new Set(around.regions.filter((r) => r.answers === true || r.relays().length > 0).flatMap((r) => r.relays().map((d) => `${r.name}.${d.metadata.name}`)));
+    const isAllKnown = around.regions.every((r) => r.answers === true);
+    for (const d of region.of<Droplet>(Resources.Droplet)) if (isAllKnown && d.metadata.labels?.[FOREIGN_LABEL] === 'true' && !known.has(d.metadata.name)) await region.remove(Resources.Droplet, d);
+    return true;
+  } catch (error) {
+    around.log.warn('network not shared with region', { region: region.name, err: error });
+    return false;
+  }
+}
+
+/** Done by one instance for all: the mirrored Sites, their numbers, and the network that regions must know of each other. Only when something changed. */
+export class NetworkChores {
+  readonly #records: Records;
+  readonly #regions: readonly Region[];
+  readonly #clientRegions: readonly ClientRegionConfig[];
+  readonly #log: Logger;
+  #isNetworkDue = true;
+  #areSitesDue = true;
+  #names = '';
+
+  constructor(records: Records, regions: readonly Region[], clientRegions: readonly ClientRegionConfig[], log: Logger) {
+    this.#records = records;
+    this.#regions = regions;
+    this.#clientRegions = clientRegions;
+    this.#log = log;
+  }
+
+  touch(): void {
+    this.#isNetworkDue = this.#areSitesDue = true;
+  }
+
+  touchSites(): void {
+    this.#areSitesDue = true;
+  }
+
+  /** `heard`: what the regions themselves say of their sites. What fails is due again. */
+  async run(sites: readonly Site[], heard: readonly Site[], objects: GlobalObjects, around: Surroundings): Promise<void> {
+    const names = sites.map((s) => `${s.metadata.name} ${s.spec.kind} ${s.spec.region}`).join();
+    if (names !== this.#names) this.touch();
+    try {
+      if (this.#areSitesDue) {
+        this.#areSitesDue = false;
+        await this.#records.mirrorSites(heard, this.#regions);
       }
-    }),
-  );
+      if (!this.#isNetworkDue) return;
+      this.#isNetworkDue = false;
+      const network = await this.#records.network(sites, objects);
+      const done = await Promise.all(around.regions.filter((r) => r.answers === true).map((r) => share(r, around, sites, objects, network, this.#clientRegions)));
+      this.#isNetworkDue ||= done.includes(false);
+      this.#names = names;
+    } catch (error) {
+      this.touch();
+      this.#log.warn('chores of the network not done', { err: error });
+    }
+  }
 }

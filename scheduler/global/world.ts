@@ -35,6 +35,12 @@ export async function readGlobal(client: Client): Promise<GlobalObjects> {
   };
 }
 
+/** Is it the same as far as it is planned? Our own status makes a new version of the object, with the same generation. */
+export function isSameApplication(a: Application, b: Application): boolean {
+  if (a === b) return true;
+  return a.metadata.uid === b.metadata.uid && a.metadata.generation !== undefined && a.metadata.generation === b.metadata.generation;
+}
+
 /** null = it names a policy that is not there. */
 export function policyOf(app: Application, objects: GlobalObjects): PolicySpec | null {
   if (app.spec.policy !== undefined) return app.spec.policy;
