@@ -1,7 +1,7 @@
 /** vm console|pause|resume|reboot|snapshot|restore: what kubectl has no words for. */
 import type { Command } from 'commander';
 import { MeshError } from '../../api/errors.ts';
-import { askAgent, findPod } from '../agent-endpoint.ts';
+import { askAgent, findVm } from '../agent-endpoint.ts';
 import { withClient } from '../connect.ts';
 
 interface Options {
@@ -22,30 +22,28 @@ const NEXT: Readonly<Record<string, (pod: string, name: string) => string>> = {
 };
 const DONE: Readonly<Record<string, string>> = { pause: 'is paused', resume: 'runs', reboot: 'boots again', snapshot: 'has the snapshot', restore: 'is as it was in' };
 
-const segment = encodeURIComponent;
-
 async function act(action: string, name: string, o: Options, snapshot: string): Promise<void> {
   await withClient(o.kubeconfig, async (connected) => {
-    const { pod, at } = await findPod(connected, o.tenant, o.namespace, name);
-    if (pod.spec.virtualMachine === undefined) throw new MeshError('invalid', `pod ${name} is no VM pod: it has containers`, { next: 'kubectl get pods -o wide shows which kind each is' });
-    await askAgent(connected, at, { method: 'POST', path: `/vm/${segment(o.tenant)}/${segment(o.namespace)}/${segment(name)}/${action}?name=${segment(snapshot)}`, timeoutMs: ACTION_MS });
+    const pod = { tenant: o.tenant, namespace: o.namespace, name };
+    await findVm(connected, pod, 'kubectl get pods -o wide shows which kind each is');
+    await askAgent(connected, pod, { method: 'POST', path: `vm/${action}?name=${encodeURIComponent(snapshot)}`, timeoutMs: ACTION_MS });
     console.log(`${name} ${DONE[action] ?? action}${action === 'snapshot' || action === 'restore' ? ` ${snapshot}` : ''}`);
-    console.log(`next: ${NEXT[action]?.(name, snapshot) ?? `kubectl get pod ${name}`}`);
+    console.log(`next: ${NEXT[action]?.(name, snapshot) ?? `proxima vm console ${name}`}${o.namespace === 'default' ? '' : ` -n ${o.namespace}`}${o.tenant === 'system' ? '' : ` --tenant ${o.tenant}`}`);
   });
 }
 
 async function consoleOf(name: string, o: Options & { readonly follow?: boolean; readonly lines?: string }): Promise<void> {
   if (o.lines !== undefined && !/^\d+$/.test(o.lines)) throw new MeshError('invalid', `--lines: expected a number, got "${o.lines}"`, { fields: { path: '--lines' } });
   await withClient(o.kubeconfig, async (connected) => {
-    const { pod, at } = await findPod(connected, o.tenant, o.namespace, name);
-    if (pod.spec.virtualMachine === undefined) throw new MeshError('invalid', `pod ${name} is no VM pod: it has containers`, { next: `kubectl logs ${name}` });
+    const pod = { tenant: o.tenant, namespace: o.namespace, name };
+    await findVm(connected, pod, `kubectl logs ${name}`);
     let isSilent = true;
     const show = (text: string): void => {
       isSilent &&= text === '';
       process.stdout.write(text);
     };
     const query = new URLSearchParams({ ...(o.follow === true ? { follow: 'true' } : {}), ...(o.lines === undefined ? {} : { tailLines: o.lines }) });
-    await askAgent(connected, at, { method: 'GET', path: `/logs/${segment(o.tenant)}/${segment(o.namespace)}/${segment(name)}?${query.toString()}`, onData: show, timeoutMs: CONSOLE_MS });
+    await askAgent(connected, pod, { method: 'GET', path: `log?${query.toString()}`, onData: show, timeoutMs: CONSOLE_MS });
     if (isSilent) console.error('the guest has written nothing to its console');
   });
 }

@@ -35,7 +35,7 @@ export interface EndpointOptions {
 }
 
 const CALLERS: ReadonlySet<string> = new Set(['region', 'admin', 'global']);
-const STATUS: Partial<Record<string, number>> = { invalid: 400, unauthenticated: 401, forbidden: 403, 'not-found': 404, unsupported: 404 };
+const STATUS: Partial<Record<string, number>> = { invalid: 400, unauthenticated: 401, forbidden: 403, 'not-found': 404, unsupported: 404, conflict: 409 };
 const CHUNK = 64 * 1024;
 
 export class AgentEndpoint implements Service {
