@@ -13,6 +13,7 @@ import { PolicyGate } from '../scheduler/global/policy-gate.ts';
 import { Authenticator } from './apiserver/authenticate.ts';
 import { type ApiServer, type Beside, createApiServer } from './apiserver/server.ts';
 import { answerBeside, callerOf } from './global-rest.ts';
+import { ServedCertificate } from './served-certificate.ts';
 import { openLmdbStore } from './store/lmdb.ts';
 import { decodeTokens } from './tokens.ts';
 
@@ -38,7 +39,9 @@ function pem(path: string, key: string): string {
 export async function globalStart(input: unknown, options: { readonly source?: string; readonly log?: Logger; readonly signal?: AbortSignal } = {}): Promise<RunningGlobal> {
   const config: GlobalConfig = decodeGlobalConfig(input, options.source);
   const log = options.log ?? createLogger({ name: 'global', level: config.logLevel });
-  const tls = { key: pem(config.api.key, 'api.key'), cert: pem(config.api.cert, 'api.cert'), ca: pem(config.api.ca, 'api.ca') };
+  const read = () => ({ tls: { key: pem(config.api.key, 'api.key'), cert: pem(config.api.cert, 'api.cert'), ca: pem(config.api.ca, 'api.ca') } });
+  const first = read();
+  const { tls } = first;
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const store = await openLmdbStore({ path: join(config.dataDir, 'global.mdb'), log });
   try {
@@ -46,11 +49,12 @@ export async function globalStart(input: unknown, options: { readonly source?: s
     const gate = new PolicyGate({ client: () => api.localClient(), clock: systemClock }, { clientRegions: config.clientRegions, regions: config.regions.map((r) => r.name) });
     const beside: Beside = { prefix: '/v1/', answer: (ask) => answerBeside(restApi, ask) };
     const api: ApiServer = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth, log, beside, review: (def, object, live) => gate.admit(def.resource.kind, object, live) });
+    const served = new ServedCertificate({ first, read, onChange: (fresh) => api.setTls(fresh.tls), log });
     const authenticator = new Authenticator(auth);
     const { rest, restApi, services } = await assembleScheduler(config, { client: api.localClient(), log, authenticate: (request) => callerOf(authenticator.identify(request), null), policyIssues: (policy, path) => gate.issues(policy, path) });
     const closing: Service = { name: 'store', start: async () => undefined, stop: () => store.close() };
     const access: Service = { name: 'kubeconfig', start: () => writeAccess(config, api.url, tls.ca), stop: async () => undefined };
-    const all = new ServiceGroup('global', [closing, api, access, services]);
+    const all = new ServiceGroup('global', [closing, api, access, services, served]);
     await all.start(options.signal ?? new AbortController().signal);
     log.info('global scheduler runs', { api: api.url, rest: rest.port, regions: config.regions.map((r) => r.name) });
     return { url: api.url, restPort: rest.port, stop: () => all.stop() };

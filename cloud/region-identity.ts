@@ -1,10 +1,11 @@
 /** The certificates of a region process: those of the mesh, or an authority of its own for a region that stands alone. */
+import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Access } from '../api/kubeconfig.ts';
 import { createAuthority, createRegionAuthority, issueToFiles, loadAuthority, loadRoot } from '../certs/authority.ts';
-import { loadIdentity } from '../certs/enrol.ts';
+import { loadIdentity, renewalDue } from '../certs/enrol.ts';
 import { readText } from '../certs/files.ts';
 import { spiffe } from '../certs/names.ts';
 import type { RegionConfig } from './config.ts';
@@ -15,7 +16,7 @@ export interface RegionIdentity {
   readonly admin: Extract<Access['credential'], { kind: 'certificate' }>;
 }
 
-/** A region that stands alone has nobody to renew for it: its leaves last a year and are new at each start. */
+/** A region that stands alone renews for itself, at each start and in time. */
 const LIFETIME_MS = 365 * 86_400_000;
 
 export function regionIdentity(config: RegionConfig): RegionIdentity {
@@ -23,6 +24,12 @@ export function regionIdentity(config: RegionConfig): RegionIdentity {
   const { keyPem, chainPem, trustPem } = loadIdentity(config.identity.dir, config.identity.use);
   // The mesh gives out no administrators here: the kubeconfig is the region's own identity.
   return { tls: { key: keyPem, cert: chainPem, ca: trustPem }, admin: { kind: 'certificate', cert: chainPem, key: keyPem } };
+}
+
+/** What the region should show now: what the mesh's files hold; of its own authority, a new leaf when the old one has had two thirds of its time. */
+export function currentIdentity(config: RegionConfig, known: RegionIdentity, now: number): RegionIdentity {
+  if (config.identity !== null) return regionIdentity(config);
+  return now < renewalDue(new X509Certificate(known.tls.cert)) ? known : ownIdentity(config);
 }
 
 function ownIdentity(config: RegionConfig): RegionIdentity {

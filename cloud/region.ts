@@ -19,7 +19,8 @@ import { createControllers } from './arktos/controllers.ts';
 import type { RegionConfig } from './config.ts';
 import { createNetworkPlane } from './mizar/network-plane.ts';
 import { NodeAgents } from './node-agents.ts';
-import { regionIdentity } from './region-identity.ts';
+import { currentIdentity, regionIdentity, type RegionIdentity } from './region-identity.ts';
+import { ServedCertificate } from './served-certificate.ts';
 import { openLmdbStore } from './store/lmdb.ts';
 
 export interface RunningRegion {
@@ -60,22 +61,29 @@ class Revocations implements Service {
 }
 
 export async function startRegion(config: RegionConfig, log: Logger): Promise<RunningRegion> {
-  const identity = regionIdentity(config);
+  const served = new ServedCertificate<RegionIdentity>({ first: regionIdentity(config), read: (known) => currentIdentity(config, known, Date.now()), onChange: (fresh) => renewed(fresh), log });
+  const tls = served.now.tls;
   const store = await openLmdbStore({ path: join(config.dataDir, 'store.mdb'), mapSizeBytes: config.store.mapSizeMiB * 2 ** 20, keepRevisions: config.store.keepRevisions, log });
   const revocations: Revocations = new Revocations(() => new Informer<RevocationMap>({ client: api.localClient(), resource: Resources.ConfigMap, list: { ...REVOCATIONS_PLACE, fieldSelector: `metadata.name=${REVOCATIONS_NAME}` }, log }));
   const api: ApiServer = createApiServer({
     store,
     kinds: Object.values(definitions),
     listen: { host: config.listen.address, port: config.listen.port },
-    tls: identity.tls,
+    tls,
     auth: { isRevoked: (serial) => revocations.has(serial) },
     log: log.child({ part: 'api' }),
-    podAgents: new NodeAgents({ region: config.region, tls: () => identity.tls, gateways: config.gateways }, () => api.localClient()),
+    podAgents: new NodeAgents({ region: config.region, tls: () => served.now.tls, gateways: config.gateways }, () => api.localClient()),
     systemNamespaces: ['default', 'kube-system', 'kube-node-lease', 'node-lease'],
   });
   const client = api.localClient();
-  const plane = createNetworkPlane({ client, region: config.region, grpc: config.goal === null ? null : { host: config.goal.address, port: config.goal.port, tls: identity.tls }, log });
-  const group = new ServiceGroup('region', [api, revocations, createControllers({ client, log }), plane]);
+  const plane = createNetworkPlane({ client, region: config.region, grpc: config.goal === null ? null : { host: config.goal.address, port: config.goal.port, tls }, log });
+  const writeAccess = ({ tls: { ca }, admin }: RegionIdentity): Promise<void> => writeKubeconfig(config.kubeconfig, { server: api.url, ca, credential: admin }, config.region);
+  const renewed = (fresh: RegionIdentity): Promise<void> => {
+    api.setTls(fresh.tls);
+    plane.renew(fresh.tls);
+    return writeAccess(fresh);
+  };
+  const group = new ServiceGroup('region', [api, revocations, createControllers({ client, log }), plane, served]);
   const abort = new AbortController();
   let stopping: Promise<void> | null = null;
   const stop = (): Promise<void> => (stopping ??= (async () => {
@@ -87,7 +95,7 @@ export async function startRegion(config: RegionConfig, log: Logger): Promise<Ru
   })());
   try {
     await group.start(abort.signal);
-    await writeKubeconfig(config.kubeconfig, { server: api.url, ca: identity.tls.ca, credential: identity.admin }, config.region);
+    await writeAccess(served.now);
   } catch (error) {
     await stop().catch(() => undefined); // the start error is the one to report
     throw error;

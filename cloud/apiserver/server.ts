@@ -71,6 +71,7 @@ export interface ApiServer extends Service {
 
 /** Longer than the idle time of clients' own pools, so that it is they who close. */
 const KEEP_ALIVE_MS = 75_000;
+const MIN_TLS = 'TLSv1.2';
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
   return new HttpApiServer(options);
@@ -134,7 +135,7 @@ class HttpApiServer implements ApiServer {
 
   setTls(tls: TlsMaterial): void {
     const server = this.#server;
-    if (server instanceof TlsServer) server.setSecureContext({ key: tls.key, cert: tls.cert, ca: tls.ca });
+    if (server instanceof TlsServer) server.setSecureContext({ key: tls.key, cert: tls.cert, ca: tls.ca, minVersion: MIN_TLS });
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -188,7 +189,7 @@ class HttpApiServer implements ApiServer {
     const tls = this.#o.tls;
     // Bodies have a time limit of their own (`readBody`), streamed ones have none: a console stays open.
     const common = { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 };
-    const server = tls === null ? createServer(common) : createTlsServer({ ...common, key: tls.key, cert: tls.cert, ca: tls.ca, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' });
+    const server = tls === null ? createServer(common) : createTlsServer({ ...common, key: tls.key, cert: tls.cert, ca: tls.ca, requestCert: true, rejectUnauthorized: false, minVersion: MIN_TLS });
     return server.on('request', (request, response) => {
       const reply = new Reply(response);
       const serve = (body: Buffer | null, error: Error | null): void => {

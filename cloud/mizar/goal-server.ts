@@ -5,20 +5,20 @@
 import type { PeerCertificate } from 'node:tls';
 import { join } from 'node:path';
 import type { handleBidiStreamingCall, ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-js';
-import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { Server, status } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { MeshError } from '../../api/errors.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { identityOf } from '../../certs/names.ts';
 import type { Follower, GoalFeed } from './goal-feed.ts';
+import { GrpcCertificates, type GrpcTls } from './grpc-certificates.ts';
 
 export interface GoalServerOptions {
   readonly host: string;
   /** 0 = any free one; see `port` after start. */
   readonly port: number;
-  /** PEM: trusted authorities, our chain, our key. */
-  readonly tls: { readonly ca: string; readonly cert: string; readonly key: string };
+  readonly tls: GrpcTls;
   readonly feed: GoalFeed;
   readonly log: Logger;
   /** Why this node may not follow the droplet; null = it may. */
@@ -58,11 +58,17 @@ export class GoalServer implements Service {
   readonly name = 'goal-server';
   readonly #o: GoalServerOptions;
   readonly #server = new Server({ 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout_ms': 5_000, 'grpc.keepalive_permit_without_calls': 1 });
+  readonly #certificates: GrpcCertificates;
   #port = 0;
   #isStopped = false;
 
   constructor(options: GoalServerOptions) {
     this.#o = options;
+    this.#certificates = new GrpcCertificates(options.tls);
+  }
+
+  renew(tls: GrpcTls): void {
+    this.#certificates.renew(tls);
   }
 
   get port(): number {
@@ -70,13 +76,12 @@ export class GoalServer implements Service {
   }
 
   async start(): Promise<void> {
-    const { host, port, tls } = this.#o;
+    const { host, port } = this.#o;
     const follow: handleBidiStreamingCall<ClientMessage, GoalMessage> = (call) => this.#follow(call);
     this.#server.addService(goalService(), { Follow: follow as never });
-    const credentials = ServerCredentials.createSsl(Buffer.from(tls.ca), [{ cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) }], true);
     const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
     this.#port = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(address, credentials, (error, bound) => {
+      this.#server.bindAsync(address, this.#certificates.credentials, (error, bound) => {
         if (error === null) return resolve(bound);
         const isTaken = error.message.includes('EADDRINUSE') || error.message.includes('No address added');
         reject(new MeshError(isTaken ? 'port-in-use' : 'io', `the goal state server cannot listen on ${address}: ${error.message}`, { fields: { host, port }, cause: error, next: `see who has it with: ss -ltnp sport = :${port}` }));

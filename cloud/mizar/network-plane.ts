@@ -38,6 +38,8 @@ export interface NetworkPlaneOptions {
 export interface NetworkPlane extends Service {
   /** Where the goal state server listens; 0 before start or without one. */
   readonly grpcPort: number;
+  /** A new certificate for the goal state server. */
+  renew(tls: GoalServerOptions['tls']): void;
 }
 
 export function createNetworkPlane(options: NetworkPlaneOptions): NetworkPlane {
@@ -88,6 +90,10 @@ class Plane implements NetworkPlane {
 
   get grpcPort(): number {
     return this.#server?.port ?? 0;
+  }
+
+  renew(tls: GoalServerOptions['tls']): void {
+    this.#server?.renew(tls);
   }
 
   async start(signal: AbortSignal): Promise<void> {
