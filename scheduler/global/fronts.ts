@@ -11,6 +11,8 @@ export interface Instances {
   /** 0..100: share of what the plan gives it that it may have now. */
   readonly factor: number;
   readonly isPlanned: boolean;
+  /** How many instances are planned there; while fewer serve, and others still do, it gets no more than theirs of the share. @default as many as there are */
+  readonly wanted?: number;
   /** Its relay can be reached from other sites. */
   readonly isReachable: boolean;
 }
@@ -28,9 +30,11 @@ export function frontShares(f: FrontSituation): ReadonlyMap<string, number> {
   const usable = f.instances.filter((i) => i.addresses.length > 0 && (i.isReachable || i.site === f.front));
   const near = (a: Instances, b: Instances): number => f.rtt(f.front, a.site) - f.rtt(f.front, b.site) || (a.site < b.site ? -1 : 1);
   const planned = usable.filter((i) => i.isPlanned && i.factor > 0).sort(near);
+  // who is not in the plan any more, but serves until its replacement does
+  const before = usable.filter((i) => !i.isPlanned && i.factor === 100).sort(near)[0];
   const target = new Map<string, number>();
   for (const s of f.serves) {
-    if (s.rps <= 0 || f.frontOf(s.clientRegion) !== f.front || !planned.some((i) => i.site === s.site)) continue;
+    if (s.rps <= 0 || f.frontOf(s.clientRegion) !== f.front || (before === undefined && !planned.some((i) => i.site === s.site))) continue;
     target.set(s.site, (target.get(s.site) ?? 0) + s.rps);
   }
   if (target.size === 0 && planned[0] !== undefined) target.set(planned[0].site, 1);
@@ -38,16 +42,22 @@ export function frontShares(f: FrontSituation): ReadonlyMap<string, number> {
   const shares = new Map<string, number>();
   let given = 0;
   for (const [site, rps] of target) {
-    const factor = usable.find((i) => i.site === site)?.factor ?? 0;
-    const share = (rps / total) * (factor / 100);
+    const its = usable.find((i) => i.site === site);
+    if (its === undefined) continue;
+    const share = (rps / total) * (its.factor / 100) * (before === undefined ? 1 : presence(its));
     shares.set(site, share);
     given += share;
   }
   if (given < 1 - 1e-9) {
-    const rest = usable.filter((i) => i.factor === 100).sort(near)[0] ?? planned[0] ?? usable.toSorted(near)[0];
+    const rest = before ?? usable.filter((i) => i.factor === 100).sort(near)[0] ?? planned[0] ?? usable.toSorted(near)[0];
     if (rest !== undefined) shares.set(rest.site, (shares.get(rest.site) ?? 0) + 1 - given);
   }
   return shares;
+}
+
+/** 0..1: how much of what is planned for a site is there and has its traffic. */
+function presence({ addresses, wanted = addresses.length }: Instances): number {
+  return Math.min(1, addresses.reduce((n, a) => n + a.factor, 0) / (100 * Math.max(1, wanted)));
 }
 
 /** Per instance, 0..100, the largest is 100. Who has no share stays listed with weight 0, so that its flows end in peace. */

@@ -177,7 +177,7 @@ function instancesOf({ planned, observed, epochs, decision }: Move): Instances[]
     if (ready.length + ending.length === 0) return [];
     const w = planned.sites.find((s) => s.site === o.site);
     const addresses = ready.map((p) => ({ address: p.address, factor: t?.instances === undefined ? 100 : (t.instances[p.name]?.factor ?? 0) }));
-    return [{ site: o.site, addresses, leaving: ending.map((p) => p.address), factor: t?.factor ?? 0, isPlanned: w !== undefined && !w.isHeld, isReachable: isUsable(o.reach) && w?.isHeld !== true }];
+    return [{ site: o.site, addresses, leaving: ending.map((p) => p.address), factor: t?.factor ?? 0, isPlanned: w !== undefined && !w.isHeld, ...(w === undefined ? {} : { wanted: w.instances }), isReachable: isUsable(o.reach) && w?.isHeld !== true }];
   });
 }
 
