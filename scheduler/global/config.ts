@@ -12,8 +12,8 @@ const Location = Type.Object({ latitude: Type.Number({ minimum: -90, maximum: 90
 
 export const GlobalSchema = Type.Object(
   {
-    /** Of this instance, for the lease; unique among the instances. */
-    identity: Type.String({ minLength: 1, default: 'global-0' }),
+    /** Of this instance, for its lease; unique among the instances. */
+    identity: Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$', default: 'global-0' }),
     /** The store's folder. */
     dataDir: Path,
     /** The global API. Files in PEM; `ca` is what client certificates must chain to; `tokens`: a file of static bearer tokens, a line each: token,user,uid,"group,group". */
@@ -38,14 +38,18 @@ export const GlobalSchema = Type.Object(
     ),
     /** Where clients are. The order gives the numbers in the data plane: append, do not insert. */
     clientRegions: Type.Array(Type.Object({ name: Name, cidrs: Type.Array(Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+\\.\\d+/\\d+$' }), { minItems: 1 }), location: Type.Optional(Location) }, strict), { default: [] }),
-    /** One pass over everything each so many ms. */
+    /** A pass at least each so many ms; what changes begins one at once. */
     intervalMs: Type.Integer({ minimum: 100, default: 1_000 }),
     /** Half of an observation's weight is gone after so many ms. */
     halfLifeMs: Type.Integer({ minimum: 500, default: 10_000 }),
     /** ms between 5, 50 and 100 %; from weight 0 until stopped; without Ready until a start is undone; without Ready until a site with traffic begins at 5 % again. */
     mover: Type.Object({ stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }), unreadyMs: Type.Integer({ minimum: 0, default: 5_000 }) }, { ...strict, default: {} }),
-    /** ms of silence until suspect; without a renewed Site.status.lastSeen and without a sample until `Ready` is not believed; until down without a witness; of being well until a site counts again. */
+    /** ms of silence until suspect, at least twice the pause between its samples; without a renewed Site.status.lastSeen and without a sample until `Ready` is not believed; until down without a witness; of being well until a site counts again. */
     failure: Type.Object({ suspectAfterMs: Type.Integer({ minimum: 100, default: 3_000 }), staleAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), downAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), returnAfterMs: Type.Integer({ minimum: 0, default: 10_000 }) }, { ...strict, default: {} }),
+    /** Parts that applications are dealt into; each is held by one instance. The same in all instances. */
+    shards: Type.Integer({ minimum: 1, maximum: 256, default: 16 }),
+    /** An instance that did not renew its lease for so many ms loses its shards to the others. */
+    leaseMs: Type.Integer({ minimum: 1_000, maximum: 60_000, default: 5_000 }),
     /** After a start: ms that regions have to answer before anything is planned without them. */
     startGraceMs: Type.Integer({ minimum: 0, default: 10_000 }),
     logLevel: Type.Union(['debug', 'info', 'warn', 'error'].map((l) => Type.Literal(l)), { default: 'info' }),
