@@ -1,10 +1,13 @@
 /**
  * What a packet costs in the data plane's programs, and what pods of two hosts get through it beside the kernel's own vxlan and bridge.
  *
- *   node24 bench/dataplane.ts [rounds]        as root; needs iperf3; about 40 s
+ *   sudo ./proxima bench dataplane [rounds]        needs iperf3; about 40 s
  *
- * Programs: BPF_PROG_TEST_RUN, one packet a run (a second run would meet the packet that the first one changed), median of many, each next to
- * a program that looks one thing up. Throughput: iperf3 TCP between pods of two hosts on a veth wire, both ways in turn, medians.
+ * Programs: BPF_PROG_TEST_RUN, one packet a run (a second run would meet the packet that the first one changed), in turns of 300 runs of each
+ * program after those of the measure: an empty program that finds one entry in a table of the same kind and shape as `endpoints`
+ * (`bpf/floor.bpf.c`). A turn's figure is the mean without the slowest tenth; its ratio is to the measure of the same turn, and what is
+ * printed is the median and the 99th percentile of 40 turns a round. Throughput: iperf3 TCP between pods of two hosts on a veth wire, both
+ * ways in turn, medians.
  */
 import { spawnSync } from 'node:child_process';
 import { Lab, ip, macOf, whyNoDroplets, type Droplet } from '../test/kit/droplets.ts';
@@ -15,7 +18,8 @@ const rounds = Number(process.argv[2] ?? 5);
 const VNI = 77;
 const [A, B, C] = ['192.168.50.11', '192.168.50.12', '192.168.50.13'] as const;
 const POD_MTU = 1450;
-const median = (all: readonly number[]): number => all.toSorted((x, y) => x - y)[Math.floor(all.length / 2)] ?? 0;
+const percentile = (all: readonly number[], p: number): number => all.toSorted((x, y) => x - y)[Math.floor((all.length - 1) * p)] ?? 0;
+const median = (all: readonly number[]): number => percentile(all, 0.5);
 
 const why = whyNoDroplets() ?? (spawnSync('iperf3', ['--version']).error === undefined ? null : 'iperf3 is not installed');
 if (why !== null) {
@@ -79,12 +83,12 @@ async function throughput({ lab, a, b }: Hosts): Promise<void> {
   const seen = { ours: [] as number[], vxlan: [] as number[] };
   for (let i = 0; i < rounds; i++) {
     const forth = i % 2 === 0;
-    seen.ours.push(gigabits(lab, ours[forth ? 0 : 1], forth ? '10.0.1.2' : '10.0.1.1'));
-    seen.vxlan.push(gigabits(lab, theirs[forth ? 0 : 1], forth ? '10.9.0.2' : '10.9.0.1'));
+    const measure = { ours: () => seen.ours.push(gigabits(lab, ours[forth ? 0 : 1], forth ? '10.0.1.2' : '10.0.1.1')), vxlan: () => seen.vxlan.push(gigabits(lab, theirs[forth ? 0 : 1], forth ? '10.9.0.2' : '10.9.0.1')) };
+    for (const which of i % 4 < 2 ? (['ours', 'vxlan'] as const) : (['vxlan', 'ours'] as const)) measure[which]();
   }
-  const [x, y] = [median(seen.ours), median(seen.vxlan)];
+  const ratios = seen.ours.map((x, i) => x / (seen.vxlan[i] ?? 1));
   const all = (values: readonly number[]): string => values.map((v) => v.toFixed(1)).join(' ');
-  console.log(`pod to pod, TCP, Gbit/s: ours ${x.toFixed(2)} [${all(seen.ours)}], vxlan and bridge ${y.toFixed(2)} [${all(seen.vxlan)}], ratio ${(x / y).toFixed(2)} (floor 0.9)`);
+  console.log(`pod to pod, TCP, Gbit/s: ours ${median(seen.ours).toFixed(2)} [${all(seen.ours)}], vxlan and bridge ${median(seen.vxlan).toFixed(2)} [${all(seen.vxlan)}], ratio of a round ${median(ratios).toFixed(2)} (floor 0.9)`);
 }
 
 async function programs({ lab, a }: Hosts): Promise<void> {
@@ -101,13 +105,13 @@ async function programs({ lab, a }: Hosts): Promise<void> {
     ['decapsulate', 'from_lan', tunnelled(inner('10.0.1.2', '10.0.1.4')), lan],
     ['bounce', 'from_lan', tunnelled(inner('10.0.1.2', '10.0.1.3')), lan],
   ];
-  const measured = new Map<string, number[]>(['one lookup', ...cases.map(([name]) => name)].map((n) => [n, []]));
-  for (let round = 0; round < rounds; round++) {
-    measured.get('one lookup')?.push(await a.call<number>('floorNs', cases[0]?.[2].toString('hex'), 4_000));
-    for (const [name, program, packet, ifindex] of cases) measured.get(name)?.push(await a.call<number>('medianNs', program, packet.toString('hex'), ifindex, 4_000));
+  const turns = await a.call<readonly (readonly number[])[]>('inTurn', cases.map(([, program, packet, ifindex]) => [program, packet.toString('hex'), ifindex]), 40 * rounds, 300);
+  const of = (i: number): readonly number[] => turns.map((t) => t[i] ?? 0);
+  console.log(`programs, ns a packet: the measure (an empty program with one lookup) ${median(of(0)).toFixed(0)}`);
+  for (const [i, [name]] of cases.entries()) {
+    const ratios = turns.map((t) => (t[i + 1] ?? 0) / (t[0] ?? 1));
+    console.log(`  ${name} ${median(of(i + 1)).toFixed(0)}: ${median(ratios).toFixed(2)} times, p99 ${percentile(ratios, 0.99).toFixed(2)} (floor 3)`);
   }
-  const floor = median(measured.get('one lookup') ?? []);
-  console.log(`programs, ns a packet: one lookup ${floor}${cases.map(([name]) => `, ${name} ${median(measured.get(name) ?? [])} (${(median(measured.get(name) ?? []) / floor).toFixed(1)} times; floor 3)`).join('')}`);
 }
 
 const h = await hosts();

@@ -28,7 +28,11 @@ export interface Native {
   loadObject(path: string, pinDir: string): Programs;
   attachTcx(programs: Programs, program: string, interfaceName: string, pin: string): 'attached' | 'replaced';
   attachXdp(programs: Programs, program: string, interfaceName: string, pin: string, isNative: boolean): 'attached' | 'replaced';
-  testRun(programs: Programs, program: string, packet: Buffer, repeat: number, ifindex: number): TestRun;
+  /** Bits of `enum netdev_xdp_act`. */
+  xdpFeatures(interfaceName: string): number;
+  testRun(programs: Programs, program: string, packet: Buffer, ifindex: number): TestRun;
+  /** Of each run, on a fresh copy of the packet. */
+  timeRuns(programs: Programs, program: string, packet: Buffer, ifindex: number, runs: number): readonly number[];
   openMap(path: string): MapHandle;
   mapShape(map: MapHandle): MapShape;
   mapUpdate(map: MapHandle, keys: Buffer, values: Buffer): void;

@@ -6,16 +6,6 @@
 #define ARPOP_REQUEST 1
 #define ARPOP_REPLY 2
 
-static __always_inline int is_same_mac(const __u8 *a, const __u8 *b)
-{
-	int difference = 0;
-
-#pragma unroll
-	for (int i = 0; i < 6; i++)
-		difference |= a[i] ^ b[i];
-	return difference == 0;
-}
-
 static __always_inline int answer_arp(struct __sk_buff *skb, struct port *self)
 {
 	struct {
@@ -30,7 +20,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, struct port *self)
 	} __attribute__((packed)) a;
 	__be32 asked;
 
-	if (read_bytes(skb, 0, &a, sizeof(a)))
+	if (bpf_skb_load_bytes(skb, 0, &a, sizeof(a)))
 		return drop(DROP_MALFORMED);
 	/* A pod that probes or announces its own address must hear nothing. */
 	if (a.op != bpf_htons(ARPOP_REQUEST) || a.tpa == self->addr || a.spa != self->addr)

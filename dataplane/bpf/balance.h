@@ -25,12 +25,6 @@ static __always_inline __u16 region_of(__be32 client)
 	return id ? (__u16)*id : 0;
 }
 
-/* A SYN begins anew: the client may reuse a port, and a drained backend must get no new connection. */
-static __always_inline int is_opening(const struct packet *p)
-{
-	return p->proto == IPPROTO_TCP && (p->tcp_flags & 0x12) == 0x02;
-}
-
 static __always_inline struct front *front_of(const struct packet *p)
 {
 	struct front_key key = { .addr = p->dst, .port = p->dport, .proto = p->proto };

@@ -25,6 +25,13 @@ struct {
 } ports SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32); /* the interface, modulo SLOTS */
+	__type(value, struct port);
+} port_slots SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -39,6 +46,13 @@ struct {
 	__type(key, __be32);
 	__type(value, struct droplet);
 } droplets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32); /* the address, modulo SLOTS */
+	__type(value, struct droplet_slot);
+} droplet_slots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

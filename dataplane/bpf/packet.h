@@ -18,23 +18,26 @@ struct packet {
 	__u8 has_options; /* IP options, which move the ports */
 	__be32 outer_src; /* 0 = it did not come in a tunnel */
 	__u8 has_mac;	  /* the outermost header is Ethernet */
-	__u8 is_client;	  /* a client's, by this droplet's front */
+	__u8 is_client;	  /* a client's, by this droplet's front; it asked for: */
+	__be16 asked_port;
+	__be32 asked;
+	__u8 is_far; /* on its way to another site */
 };
 
-#define FURTHEST 511 /* no header that we read begins later */
+/* What the compiler puts in line and what out of the way. */
+#define USUALLY(x) __builtin_expect(!!(x), 1)
+#define RARELY(x) __builtin_expect(!!(x), 0)
 
-/* From the linear part when it reaches that far, which it nearly always does; else by the helper. */
-static __always_inline int read_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 bytes)
+#define FURTHEST 511	/* no header that we read begins later */
+#define IP_AND_TCP 80	/* headers of both with all options that are read */
+
+/* Brings headers up to `bytes` into the linear part, as far as the packet has them; they nearly always are there. */
+static __always_inline void linear(struct __sk_buff *skb, __u32 bytes)
 {
-	void *from = (void *)(long)skb->data + (at & FURTHEST);
+	__u32 have = skb->data_end - skb->data;
 
-	if (at > FURTHEST)
-		return -1;
-	if (from + bytes <= (void *)(long)skb->data_end) {
-		__builtin_memcpy(to, from, bytes);
-		return 0;
-	}
-	return bpf_skb_load_bytes(skb, at, to, bytes);
+	if (RARELY(have < bytes && have < skb->len))
+		bpf_skb_pull_data(skb, bytes < skb->len ? bytes : skb->len);
 }
 
 static __always_inline struct config *configuration(void)
@@ -44,33 +47,34 @@ static __always_inline struct config *configuration(void)
 	return bpf_map_lookup_elem(&config, &zero);
 }
 
-/* Reads addresses and, of TCP and UDP, ports; 0 = all is well. */
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
+/* Reads addresses and, of TCP and UDP, ports, from linear data at `p->inner`; 0 = all is well. */
+static __always_inline int parse(const void *data, const void *end, struct packet *p)
 {
-	struct iphdr ip;
-	__be16 port[2];
+	const struct iphdr *ip = data + (p->inner & FURTHEST);
+	const __be16 *port;
 
-	if (read_bytes(skb, p->inner, &ip, sizeof(ip)))
+	if (p->inner > FURTHEST || (const void *)(ip + 1) > end)
 		return DROP_MALFORMED;
-	if (ip.version != 4 || ip.ihl < 5)
+	if (ip->version != 4 || ip->ihl < 5)
 		return DROP_UNSUPPORTED;
-	p->src = ip.saddr;
-	p->dst = ip.daddr;
-	p->proto = ip.protocol;
-	p->has_options = ip.ihl != 5;
+	p->src = ip->saddr;
+	p->dst = ip->daddr;
+	p->proto = ip->protocol;
+	p->has_options = ip->ihl != 5;
 	p->sport = p->dport = 0;
 	p->tcp_flags = 0;
 	/* A later fragment has no ports; it can be carried inside a VPC, where addresses are enough, and finds no flow elsewhere. */
-	if (ip.frag_off & bpf_htons(FRAGMENT & ~0x2000))
+	if (ip->frag_off & bpf_htons(FRAGMENT & ~0x2000))
 		return 0;
-	if (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_UDP)
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return 0;
-	if (read_bytes(skb, p->inner + ip.ihl * 4, port, sizeof(port)))
+	port = p->has_options ? (const void *)ip + ip->ihl * 4 : (const void *)(ip + 1);
+	if ((const void *)(port + 2) > end)
 		return DROP_MALFORMED;
 	p->sport = port[0];
 	p->dport = port[1];
-	if (ip.protocol == IPPROTO_TCP)
-		read_bytes(skb, p->inner + ip.ihl * 4 + 13, &p->tcp_flags, 1);
+	if (ip->protocol == IPPROTO_TCP && (const void *)port + 14 <= end)
+		p->tcp_flags = ((const __u8 *)port)[13];
 	return 0;
 }
 
@@ -105,6 +109,40 @@ static __always_inline void reply_key(struct reply_key *k, __u32 vni, __be32 pod
 	k->client = client;
 	k->client_port = client_port;
 	k->proto = proto;
+}
+
+/* A SYN begins anew: the client may reuse a port, and a drained backend must get no new connection. */
+static __always_inline int is_opening(const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP && (p->tcp_flags & 0x12) == 0x02;
+}
+
+/* The first words of two MACs and their last. */
+static __always_inline int is_same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(const __u32 *)a == *(const __u32 *)b && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+}
+
+static __always_inline void write_mac(__u8 *to, const __u8 *from)
+{
+	*(__u32 *)to = *(const __u32 *)from;
+	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
+}
+
+static __always_inline struct port *port_of(__u32 ifindex)
+{
+	__u32 slot = ifindex % SLOTS;
+	struct port *p = bpf_map_lookup_elem(&port_slots, &slot);
+
+	return USUALLY(p && p->ifindex == ifindex) ? p : bpf_map_lookup_elem(&ports, &ifindex);
+}
+
+static __always_inline struct droplet *droplet_of(__be32 addr)
+{
+	__u32 slot = bpf_ntohl(addr) % SLOTS;
+	struct droplet_slot *s = bpf_map_lookup_elem(&droplet_slots, &slot);
+
+	return USUALLY(s && s->addr == addr) ? &s->droplet : bpf_map_lookup_elem(&droplets, &addr);
 }
 
 static __always_inline __u32 l4_checksum_at(struct packet *p)

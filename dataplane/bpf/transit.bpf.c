@@ -29,6 +29,7 @@
 #include "balance.h"
 #include "xdp.h"
 #include "scaled.h"
+#include "size.h"
 #include "forward.h"
 #include "arp.h"
 
@@ -38,9 +39,8 @@ SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
 {
 	struct packet p = { .cfg = configuration(), .inner = ETH_HLEN, .has_mac = 1 };
-	__u32 ifindex = skb->ifindex;
-	struct port *self = bpf_map_lookup_elem(&ports, &ifindex);
-	__u8 mac[6];
+	struct port *self = port_of(skb->ifindex);
+	void *data, *end;
 	int bad;
 
 	if (!p.cfg || !self)
@@ -49,10 +49,13 @@ int from_pod(struct __sk_buff *skb)
 		return answer_arp(skb, self);
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return TC_ACT_SHOT; /* IPv6 chatter of a starting guest is no event worth counting */
-	bad = parse(skb, &p);
+	linear(skb, ETH_HLEN + IP_AND_TCP);
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	bad = parse(data, end, &p);
 	if (bad)
 		return drop(bad);
-	if (read_bytes(skb, ETH_ALEN, mac, 6) || !is_same_mac(mac, self->mac) || p.src != self->addr)
+	if (data + ETH_HLEN > end || !is_same_mac(data + ETH_ALEN, self->mac) || p.src != self->addr)
 		return drop(DROP_SPOOFED);
 	p.vni = self->vni;
 	if (p.cfg->has_scaled) {
@@ -64,48 +67,59 @@ int from_pod(struct __sk_buff *skb)
 }
 
 /* Remembers, for a client's packet that is passed on, where answers have to go. */
-static __always_inline void learn(struct __sk_buff *skb, struct packet *p)
+static __always_inline void learn(const void *data, const void *end, struct packet *p)
 {
+	const void *sender = data + ((p->inner - ETH_HLEN + ETH_ALEN) & FURTHEST);
+	struct reply value = { .droplet = p->outer_src }, *known;
 	struct reply_key key;
-	struct reply value = { .droplet = p->outer_src };
 
-	__u8 sender[6];
-
-	if (read_bytes(skb, p->inner - ETH_HLEN + ETH_ALEN, sender, 6) || !is_same_mac(sender, front_mac))
+	if (sender + ETH_ALEN > end || !is_same_mac(sender, front_mac))
 		return;
 	reply_key(&key, p->vni, p->dst, p->dport, p->src, p->sport, p->proto);
-	struct reply *known = bpf_map_lookup_elem(&replies, &key);
+	known = bpf_map_lookup_elem(&replies, &key);
 	if (known && known->droplet == p->outer_src)
 		return;
 	bpf_map_update_elem(&replies, &key, &value, BPF_ANY);
 }
 
-static __always_inline int from_tunnel_headers(struct __sk_buff *skb, struct packet *p)
+/* Takes a packet's tunnel headers in: 0, NOT_OURS, or the reason to drop it. */
+static __always_inline int parse_tunnel(const void *data, const void *end, struct packet *p)
 {
-	__u32 outer = p->has_mac ? ETH_HLEN : 0;
-	struct tunnel_headers h;
+	const struct tunnel_headers *h = data + (p->has_mac ? ETH_HLEN : 0);
 	struct droplet *sender;
-	int bad;
 
-	if (read_bytes(skb, outer, &h, sizeof(h)))
+	if ((const void *)(h + 1) > end || *(const __u8 *)h != 0x45 || h->ip.protocol != IPPROTO_UDP || h->udp.dest != bpf_htons(GENEVE_PORT))
 		return NOT_OURS;
-	if (h.ip.version != 4 || h.ip.ihl != 5 || h.ip.protocol != IPPROTO_UDP || h.udp.dest != bpf_htons(GENEVE_PORT))
-		return NOT_OURS;
-	if (h.ip.daddr != p->cfg->lan_addr && h.ip.daddr != p->cfg->tunnel_addr)
+	if (h->ip.daddr != p->cfg->lan_addr && h->ip.daddr != p->cfg->tunnel_addr)
 		return NOT_OURS; /* between two other relays: the kernel routes it */
-	sender = bpf_map_lookup_elem(&droplets, &h.ip.saddr);
+	p->outer_src = h->ip.saddr;
+	sender = droplet_of(p->outer_src);
 	/* A relay's address is believed from the tunnel only, where keys vouch for it; a droplet's from the LAN only. */
 	if (!sender || !sender->via_tunnel != !!p->has_mac)
-		return drop(DROP_NOT_BELIEVED);
-	if ((h.ip.frag_off & bpf_htons(FRAGMENT)) || h.geneve.protocol != bpf_htons(GENEVE_ETHERNET) || (h.geneve.ver_opt_len & 0xc0) || (h.geneve.flags & GENEVE_CRITICAL))
-		return drop(DROP_UNSUPPORTED);
-	p->vni = bpf_ntohl(h.geneve.vni) >> 8;
-	p->outer_src = h.ip.saddr;
-	p->inner = outer + sizeof(h) + (h.geneve.ver_opt_len & 0x3f) * 4 + ETH_HLEN;
-	bad = parse(skb, p);
+		return DROP_NOT_BELIEVED;
+	if ((h->ip.frag_off & bpf_htons(FRAGMENT)) || h->geneve.protocol != bpf_htons(GENEVE_ETHERNET) || (h->geneve.ver_opt_len & 0xc0) || (h->geneve.flags & GENEVE_CRITICAL))
+		return DROP_UNSUPPORTED;
+	p->vni = bpf_ntohl(h->geneve.vni) >> 8;
+	p->inner = (p->has_mac ? ETH_HLEN : 0) + sizeof(*h) + (h->geneve.ver_opt_len & 0x3f) * 4 + ETH_HLEN;
+	return 0;
+}
+
+static __always_inline int from_tunnel_headers(struct __sk_buff *skb, struct packet *p)
+{
+	const __u32 usual = ETH_HLEN + ROOM_BYTES + IP_AND_TCP;
+	int bad;
+
+	linear(skb, usual);
+	bad = parse_tunnel((void *)(long)skb->data, (void *)(long)skb->data_end, p);
+	if (bad == NOT_OURS)
+		return TC_ACT_OK;
 	if (bad)
 		return drop(bad);
-	learn(skb, p);
+	linear(skb, p->inner + IP_AND_TCP);
+	bad = parse((void *)(long)skb->data, (void *)(long)skb->data_end, p);
+	if (bad)
+		return drop(bad);
+	learn((void *)(long)skb->data, (void *)(long)skb->data_end, p);
 	return forward(skb, p);
 }
 
@@ -113,42 +127,41 @@ SEC("tcx/ingress")
 int from_lan(struct __sk_buff *skb)
 {
 	struct packet p = { .cfg = configuration(), .has_mac = 1 };
-	int verdict;
 
-	if (!p.cfg || skb->protocol != bpf_htons(ETH_P_IP))
-		return TC_ACT_OK;
-	verdict = from_tunnel_headers(skb, &p);
-	return verdict == NOT_OURS ? TC_ACT_OK : verdict;
+	return p.cfg && skb->protocol == bpf_htons(ETH_P_IP) ? from_tunnel_headers(skb, &p) : TC_ACT_OK;
 }
 
 SEC("tcx/ingress")
 int from_tunnel(struct __sk_buff *skb)
 {
 	struct packet p = { .cfg = configuration(), .has_mac = 0 };
-	int verdict;
 
-	if (!p.cfg)
-		return TC_ACT_OK;
-	verdict = from_tunnel_headers(skb, &p);
-	return verdict == NOT_OURS ? TC_ACT_OK : verdict;
+	return p.cfg ? from_tunnel_headers(skb, &p) : TC_ACT_OK;
 }
 
 SEC("tcx/ingress")
 int from_uplink(struct __sk_buff *skb)
 {
 	struct packet p = { .cfg = configuration(), .inner = ETH_HLEN, .has_mac = 1, .is_client = 1 };
-	struct handed_on *note = (void *)(long)skb->data_meta;
+	struct handed_on *note;
 	struct flow flow = {};
 	struct front *front;
 	int bad;
 
-	if (!p.cfg || skb->protocol != bpf_htons(ETH_P_IP) || parse(skb, &p))
+	if (!p.cfg || skb->protocol != bpf_htons(ETH_P_IP))
 		return TC_ACT_OK;
+	note = (void *)(long)skb->data_meta;
 	if ((void *)(note + 1) <= (void *)(long)skb->data && note->magic == HANDED_ON) {
 		p.vni = note->vni;
+		p.asked = note->asked;
+		p.asked_port = note->asked_port;
 		note->magic = 0; /* the note stays with the packet, wherever that goes */
-		return forward(skb, &p);
 	}
+	linear(skb, ETH_HLEN + IP_AND_TCP);
+	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, &p))
+		return TC_ACT_OK;
+	if (p.asked)
+		return forward(skb, &p);
 	front = front_of(&p);
 	if (!front)
 		return TC_ACT_OK;
@@ -158,6 +171,8 @@ int from_uplink(struct __sk_buff *skb)
 	if (bad)
 		return drop(bad);
 	p.vni = front->vni;
+	p.asked = p.dst;
+	p.asked_port = p.dport;
 	if (rewrite(skb, &p, 0, flow.backend, flow.backend_port))
 		return drop(DROP_KERNEL);
 	return forward(skb, &p);

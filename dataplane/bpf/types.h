@@ -19,11 +19,15 @@ struct endpoint {
 
 /* What stands at the host's side of a pod's interface: all that the pod may claim to be. */
 struct port {
+	__u32 ifindex; /* in `port_slots`, whose slot may be another interface's: 0 = nobody's */
 	__u32 vni;
 	__be32 addr;
 	__u8 mac[6];
 	__u8 pad[2];
 };
+
+/* Most interfaces and droplets have a slot of an array of their own, which costs a tenth of a hash; the others are in the hash alone. */
+#define SLOTS 1024
 
 struct prefix_key {
 	__u32 bits; /* 32 for the vni, and those of the address */
@@ -46,6 +50,11 @@ struct prefix {
 struct droplet {
 	__u8 via_tunnel; /* reached over the WireGuard device */
 	__u8 pad[3];
+};
+
+struct droplet_slot {
+	__be32 addr; /* 0 = nobody's */
+	struct droplet droplet;
 };
 
 struct front_key {
@@ -142,16 +151,22 @@ struct config {
 	__be32 tunnel_addr;
 	__u32 uplink_ifindex; /* 0 = no front here */
 	__u32 has_scaled;     /* 0 = no packet needs to be looked up for one */
+	/* The largest IP packet of a VPC, bytes: over the LAN, the tunnel, and both on the way to another site. */
+	__u16 lan_room, tunnel_room, far_room;
+	/* Which programs are attached and why, for who looks: numbers of `dataplane/transit/modes.ts`. */
+	__u8 lan_mode, lan_reason, front_mode, front_reason;
+	__u8 pad[2];
 };
 
 _Static_assert(sizeof(struct endpoint) == 16, "endpoint");
-_Static_assert(sizeof(struct port) == 16, "port");
+_Static_assert(sizeof(struct port) == 20, "port");
+_Static_assert(sizeof(struct droplet_slot) == 8, "droplet_slot");
 _Static_assert(sizeof(struct prefix) == 36, "prefix");
 _Static_assert(sizeof(struct front) == 8 + 8 * FRONT_SLOTS, "front");
 _Static_assert(sizeof(struct flow_key) == 16, "flow_key");
 _Static_assert(sizeof(struct reply_key) == 20, "reply_key");
 _Static_assert(sizeof(struct reply) == 24, "reply");
 _Static_assert(sizeof(struct count) == 48, "count");
-_Static_assert(sizeof(struct config) == 24, "config");
+_Static_assert(sizeof(struct config) == 36, "config");
 
 #endif

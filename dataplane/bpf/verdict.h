@@ -13,6 +13,7 @@ enum drop_reason {
 	DROP_NO_BACKEND = 7,	/* a front without backends */
 	DROP_UNSUPPORTED = 8,	/* not IPv4, or a fragment where ports are needed */
 	DROP_KERNEL = 9,	/* the kernel could not make room or change the packet */
+	DROP_TOO_BIG = 10,	/* larger than the way on carries, and its sender could not be told */
 	DROP_REASONS = 16,
 };
 

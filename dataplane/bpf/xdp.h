@@ -9,6 +9,9 @@
 struct handed_on {
 	__u32 magic;
 	__u32 vni;
+	__be32 asked; /* what the client called: address and port */
+	__be16 asked_port;
+	__u16 pad;
 };
 
 /* Whether it is TCP or UDP over IPv4 without options or fragments. */
@@ -60,6 +63,8 @@ static __always_inline int rewrite_xdp(struct xdp_md *ctx, struct packet *p, __u
 		return -1;
 	note->magic = HANDED_ON;
 	note->vni = vni;
+	note->asked = p->dst;
+	note->asked_port = p->dport;
 	ip->check = adjusted(ip->check, from, to, 4);
 	ip->daddr = addr;
 	udp->dest = port;

@@ -10,12 +10,14 @@ import { isMounted, liveNetns } from './links.ts';
 import { GOAL_MAPS, type MapContents, type MapName, type MapStep } from './plan.ts';
 import { attachFrontXdp, type FrontMode } from './uplink.ts';
 
-const OTHER_MAPS = ['config', 'ports', 'counts', 'drops'] as const;
+const OTHER_MAPS = ['config', 'ports', 'port_slots', 'flows', 'scaled_flows', 'counts', 'drops'] as const;
 export type AnyMap = MapName | (typeof OTHER_MAPS)[number];
 
 export const OBJECT = join(import.meta.dirname, '..', 'bpf', 'transit.bpf.o');
 /** Interface numbers mean something in one network namespace only: what another one pinned under the same name is not ours to take up. */
 const NETNS = (/\d+/.exec(readlinkSync('/proc/self/ns/net')) ?? ['0'])[0];
+const isArray = (name: AnyMap): boolean => name.endsWith('_slots');
+const isZero = (value: Buffer): boolean => value.every((b) => b === 0);
 const hex = (s: string): Buffer => Buffer.from(s, 'hex');
 /** bpffs refuses names with dots, which VLAN interfaces have. */
 const pinName = (interfaceName: string): string => interfaceName.replaceAll('.', '+');
@@ -116,13 +118,17 @@ export class Kernel {
     this.#native.mapUpdate(this.#map(name), key, value);
   }
 
-  drop(name: AnyMap, key: Buffer): void {
-    this.#native.mapDelete(this.#map(name), key);
+  /** Entries of an array cannot go: they become zero. `keys` are any number, one after the other. */
+  drop(name: AnyMap, keys: Buffer): void {
+    const map = this.#map(name);
+    if (!isArray(name)) return this.#native.mapDelete(map, keys);
+    const { keySize, valueSize } = this.#native.mapShape(map);
+    this.#native.mapUpdate(map, keys, Buffer.alloc((keys.length / keySize) * valueSize));
   }
 
   contents(): MapContents {
-    const of = (name: MapName): ReadonlyMap<string, string> => new Map(this.read(name).map(({ key, value }) => [key.toString('hex'), value.toString('hex')]));
-    return { endpoints: of('endpoints'), prefixes: of('prefixes'), droplets: of('droplets'), fronts: of('fronts'), regions: of('regions'), scaled: of('scaled') };
+    const of = (name: MapName): ReadonlyMap<string, string> => new Map(this.read(name).filter(({ value }) => !isArray(name) || !isZero(value)).map(({ key, value }) => [key.toString('hex'), value.toString('hex')]));
+    return { endpoints: of('endpoints'), prefixes: of('prefixes'), droplets: of('droplets'), droplet_slots: of('droplet_slots'), fronts: of('fronts'), regions: of('regions'), scaled: of('scaled') };
   }
 
   write(step: MapStep): void {
@@ -134,7 +140,11 @@ export class Kernel {
     this.put('config', encode.u32(0), encode.config(config));
   }
 
-  testRun(program: string, packet: Buffer, ifindex: number, repeat: number): TestRun {
-    return this.#native.testRun(this.#loaded(), program, packet, repeat, ifindex);
+  testRun(program: string, packet: Buffer, ifindex: number): TestRun {
+    return this.#native.testRun(this.#loaded(), program, packet, ifindex);
+  }
+
+  timeRuns(program: string, packet: Buffer, ifindex: number, runs: number): readonly number[] {
+    return this.#native.timeRuns(this.#loaded(), program, packet, ifindex, runs);
   }
 }

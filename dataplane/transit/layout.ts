@@ -3,10 +3,11 @@ import { MeshError } from '../../api/errors.ts';
 import type { GoalBackend } from '../../api/goal.ts';
 
 /** Sizes that the shapes in the object must have. */
-export const SIZES = { vpc_addr: 8, endpoint: 16, port: 16, prefix_key: 12, prefix: 36, droplet: 4, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 24, scaled_key: 12, backend: 8 } as const;
+export const SIZES = { vpc_addr: 8, endpoint: 16, port: 20, droplet_slot: 8, prefix_key: 12, prefix: 36, droplet: 4, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 36, scaled_key: 12, backend: 8 } as const;
 
 export const PREFIX = { vpc: 1, network: 2, route: 3 } as const;
 export const MAX_HOPS = 8;
+export const SLOTS = 1024;
 export const FRONT_SLOTS = 64;
 export const PROTOCOL = { TCP: 6, UDP: 17 } as const;
 
@@ -21,6 +22,7 @@ export const DROP_REASONS: Readonly<Record<number, string>> = {
   7: 'no-backend',
   8: 'unsupported',
   9: 'kernel',
+  10: 'too-big',
 };
 
 export function ipBytes(address: string): Buffer {
@@ -63,12 +65,26 @@ const u16 = (n: number): Buffer => {
   return b;
 };
 
+export interface DropletConfig {
+  readonly lanIfindex: number;
+  readonly lanAddress: string;
+  readonly tunnelIfindex: number;
+  readonly tunnelAddress: string | null;
+  readonly uplinkIfindex: number;
+  readonly hasScaled: boolean;
+  /** The largest IP packet of a VPC that fits in Geneve there, bytes. */
+  readonly lanRoom: number;
+  readonly tunnelRoom: number;
+}
+
 export const encode = {
   u32,
   vpcAddr: (vni: number, address: string): Buffer => Buffer.concat([u32(vni), ipBytes(address)]),
   endpoint: (e: { readonly droplet: string | null; readonly ifindex: number; readonly mac: string; readonly isTap: boolean }): Buffer =>
     Buffer.concat([e.droplet === null ? Buffer.alloc(4) : ipBytes(e.droplet), u32(e.ifindex), macBytes(e.mac), Buffer.from([e.isTap ? 1 : 0, 0])]),
-  port: (vni: number, address: string, mac: string): Buffer => Buffer.concat([u32(vni), ipBytes(address), macBytes(mac), Buffer.alloc(2)]),
+  port: (ifindex: number, vni: number, address: string, mac: string): Buffer => Buffer.concat([u32(ifindex), u32(vni), ipBytes(address), macBytes(mac), Buffer.alloc(2)]),
+  portSlot: (ifindex: number): Buffer => u32(ifindex % SLOTS),
+  dropletSlot: (address: Buffer): Buffer => u32(address.readUInt32BE(0) % SLOTS),
   prefixKey: (vni: number, cidr: string): Buffer => {
     const { address, bits } = cidrParts(cidr);
     return Buffer.concat([u32(32 + bits), be32(vni), address]);
@@ -83,17 +99,21 @@ export const encode = {
   },
   droplet: (viaTunnel: boolean): Buffer => Buffer.from([viaTunnel ? 1 : 0, 0, 0, 0]),
   frontKey: (address: string, port: number, protocol: 'TCP' | 'UDP'): Buffer => Buffer.concat([ipBytes(address), be16(port), Buffer.from([PROTOCOL[protocol], 0])]),
+  backend: (b: GoalBackend): Buffer => Buffer.concat([ipBytes(b.address), be16(b.port), Buffer.alloc(2)]),
   front: (vni: number, application: number, backends: readonly GoalBackend[]): Buffer => {
     const slots = slotsOf(backends);
-    return Buffer.concat([u32(vni), u16(application), u16(slots.length), ...slots.map((b) => Buffer.concat([ipBytes(b.address), be16(b.port), Buffer.alloc(2)])), Buffer.alloc(8 * (FRONT_SLOTS - slots.length))]);
+    return Buffer.concat([u32(vni), u16(application), u16(slots.length), ...slots.map(encode.backend), Buffer.alloc(8 * (FRONT_SLOTS - slots.length))]);
   },
   scaledKey: (vni: number, address: string, port: number, protocol: 'TCP' | 'UDP'): Buffer => Buffer.concat([u32(vni), ipBytes(address), be16(port), Buffer.from([PROTOCOL[protocol], 0])]),
   regionKey: (cidr: string): Buffer => {
     const { address, bits } = cidrParts(cidr);
     return Buffer.concat([u32(bits), address]);
   },
-  config: (c: { readonly lanIfindex: number; readonly lanAddress: string; readonly tunnelIfindex: number; readonly tunnelAddress: string | null; readonly uplinkIfindex: number; readonly hasScaled: boolean }): Buffer =>
-    Buffer.concat([u32(c.lanIfindex), ipBytes(c.lanAddress), u32(c.tunnelIfindex), c.tunnelAddress === null ? Buffer.alloc(4) : ipBytes(c.tunnelAddress), u32(c.uplinkIfindex), u32(c.hasScaled ? 1 : 0)]),
+  config: (c: DropletConfig): Buffer =>
+    Buffer.concat([
+      u32(c.lanIfindex), ipBytes(c.lanAddress), u32(c.tunnelIfindex), c.tunnelAddress === null ? Buffer.alloc(4) : ipBytes(c.tunnelAddress), u32(c.uplinkIfindex), u32(c.hasScaled ? 1 : 0),
+      u16(c.lanRoom), u16(c.tunnelRoom), u16(Math.min(c.lanRoom, c.tunnelRoom)), Buffer.alloc(6),
+    ]),
 };
 
 /**

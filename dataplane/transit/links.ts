@@ -11,10 +11,16 @@ export function hostInterface(vni: number, address: string): string {
   return `px${createHash('sha256').update(`${vni}/${address}`).digest('hex').slice(0, 11)}`;
 }
 
+/** null = there is no such interface in this network namespace. */
+export async function deviceOf(name: string): Promise<{ readonly ifindex: number; readonly mtu: number } | null> {
+  const { stdout, exitCode } = await execa('ip', ['-o', 'link', 'show', 'dev', name], { reject: false });
+  const m = exitCode === 0 ? /^(\d+):.* mtu (\d+) /.exec(stdout) : null;
+  return m === null ? null : { ifindex: Number(m[1]), mtu: Number(m[2]) };
+}
+
 /** 0 = there is no such interface in this network namespace. */
 export async function ifindexOf(name: string): Promise<number> {
-  const { stdout, exitCode } = await execa('ip', ['-o', 'link', 'show', 'dev', name], { reject: false });
-  return exitCode === 0 ? Number(/^(\d+):/.exec(stdout)?.[1] ?? 0) : 0;
+  return (await deviceOf(name))?.ifindex ?? 0;
 }
 
 /** All interfaces by index. `/sys/class/net` would show another namespace's. */

@@ -5,8 +5,8 @@
 import type { GoalEntry } from '../../api/goal.ts';
 import { encode, ipBytes, type PREFIX } from './layout.ts';
 
-export type MapName = 'endpoints' | 'prefixes' | 'droplets' | 'fronts' | 'regions' | 'scaled';
-export const GOAL_MAPS: readonly MapName[] = ['endpoints', 'prefixes', 'droplets', 'fronts', 'regions', 'scaled'];
+export type MapName = 'endpoints' | 'prefixes' | 'droplets' | 'droplet_slots' | 'fronts' | 'regions' | 'scaled';
+export const GOAL_MAPS: readonly MapName[] = ['endpoints', 'prefixes', 'droplets', 'droplet_slots', 'fronts', 'regions', 'scaled'];
 
 /** hex key -> hex value, per map. */
 export type MapContents = Readonly<Record<MapName, ReadonlyMap<string, string>>>;
@@ -34,7 +34,7 @@ export const isTunnelAddress = (address: string): boolean => RELAY_RANGE.test(ad
 
 /** What the maps should hold. Two VPC entries of one prefix (a route as wide as the VPC) leave the more useful one: the one with hops. */
 export function desired(entries: Iterable<GoalEntry>, context: PlanContext): MapContents {
-  const out: Record<MapName, Map<string, string>> = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), fronts: new Map(), regions: new Map(), scaled: new Map() };
+  const out: Record<MapName, Map<string, string>> = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), droplet_slots: new Map(), fronts: new Map(), regions: new Map(), scaled: new Map() };
   const set = (map: MapName, key: Buffer, value: Buffer): void => void out[map].set(key.toString('hex'), value.toString('hex'));
   const setPrefix = (vni: number, cidr: string, kind: keyof typeof PREFIX, hops: readonly string[]): void => {
     const key = encode.prefixKey(vni, cidr);
@@ -74,6 +74,8 @@ export function desired(entries: Iterable<GoalEntry>, context: PlanContext): Map
     const [vni = '0', address = ''] = at.split('/');
     set('endpoints', encode.vpcAddr(Number(vni), address), encode.endpoint({ droplet: null, ifindex: local.ifindex, mac: local.mac, isTap: local.isTap }));
   }
+  // Of several droplets that share a slot, the lowest address has it; the others are found in `droplets`.
+  for (const [address, value] of [...out.droplets].toSorted(([a], [b]) => (a < b ? 1 : -1))) set('droplet_slots', encode.dropletSlot(Buffer.from(address, 'hex')), Buffer.from(address + value, 'hex'));
   return out;
 }
 

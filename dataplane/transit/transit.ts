@@ -9,9 +9,10 @@ import { MeshError } from '../../api/errors.ts';
 import { goalKey, type GoalAck, type GoalEntry, type GoalState } from '../../api/goal.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
+import { lostBackends, lostFlows } from './flows.ts';
 import { Kernel, OBJECT } from './kernel.ts';
-import { decodeCounts, decodeDrops, encode, type CountRow } from './layout.ts';
-import { ensureTap, ensureVeth, hostInterface, ifindexOf, interfaces, removeLink } from './links.ts';
+import { decodeCounts, decodeDrops, encode, SLOTS, type CountRow, type DropletConfig } from './layout.ts';
+import { deviceOf, ensureTap, ensureVeth, hostInterface, interfaces, removeLink } from './links.ts';
 import { desired, GOAL_MAPS, plan, type LocalEndpoint, type MapContents } from './plan.ts';
 import type { FrontMode } from './uplink.ts';
 
@@ -42,6 +43,11 @@ export interface EndpointAttachment {
   readonly gateway: string;
 }
 
+/** Outer IPv4, UDP and Geneve headers and the inner Ethernet header. */
+const GENEVE_BYTES = 50;
+/** Of relays on other hosts: WireGuard's over Ethernet. */
+const USUAL_TUNNEL_MTU = 1420;
+
 type Local = LocalEndpoint & { readonly mac: string };
 const macText = (b: Buffer): string => [...b].map((x) => x.toString(16).padStart(2, '0')).join(':');
 
@@ -52,7 +58,7 @@ export class Transit implements Service {
   readonly #local = new Map<string, Local>();
   readonly #entries = new Map<string, GoalEntry>();
   #frontMode: FrontMode | null = null;
-  #devices: Omit<Parameters<typeof encode.config>[0], 'hasScaled'> | null = null;
+  #devices: Omit<DropletConfig, 'hasScaled'> | null = null;
   #version = 0;
   #have: MapContents | null = null;
   /** Maps are written by one caller at a time, in order of asking. */
@@ -119,20 +125,37 @@ export class Transit implements Service {
     }
     const kept = new Set([...this.#local.values()].map((l) => l.ifindex));
     for (const { key } of this.#kernel.read('ports')) if (!kept.has(key.readUInt32LE(0))) this.#kernel.drop('ports', key);
+    this.#kernel.drop('port_slots', Buffer.concat(Array.from({ length: SLOTS }, (_, slot) => encode.u32(slot))));
+    for (const [at, local] of this.#local) this.#putPort(at, local);
     this.#kernel.forgetLinksBut(present.values());
+  }
+
+  /** In the hash always, in its slot when no other interface here has that. */
+  #putPort(at: string, local: Local): void {
+    const [vni = '0', address = ''] = at.split('/');
+    const value = encode.port(local.ifindex, Number(vni), address, local.mac);
+    this.#kernel.put('ports', encode.u32(local.ifindex), value);
+    const isShared = [...this.#local].some(([other, l]) => other !== at && l.ifindex % SLOTS === local.ifindex % SLOTS);
+    if (!isShared) this.#kernel.put('port_slots', encode.portSlot(local.ifindex), value);
+  }
+
+  #dropPort(ifindex: number): void {
+    this.#kernel.drop('port_slots', encode.portSlot(ifindex));
+    this.#kernel.drop('ports', encode.u32(ifindex));
   }
 
   async #configure(): Promise<void> {
     const o = this.#o;
-    const need = async (name: string): Promise<number> => {
-      const index = await ifindexOf(name);
-      if (index === 0) throw new MeshError('not-found', `interface ${name} does not exist in this network namespace`, { fields: { path: 'interface' }, next: 'ip link' });
-      return index;
+    const need = async (name: string): Promise<{ readonly ifindex: number; readonly mtu: number }> => {
+      const device = await deviceOf(name);
+      if (device === null) throw new MeshError('not-found', `interface ${name} does not exist in this network namespace`, { fields: { path: 'interface' }, next: 'ip link' });
+      return device;
     };
-    const lanIfindex = await need(o.interface);
-    const tunnelIfindex = o.tunnel === null ? 0 : await need(o.tunnel.interface);
-    const uplinkIfindex = o.uplink === null ? 0 : await need(o.uplink);
-    this.#devices = { lanIfindex, lanAddress: o.address, tunnelIfindex, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex };
+    const lan = await need(o.interface);
+    const tunnel = o.tunnel === null ? null : await need(o.tunnel.interface);
+    const uplink = o.uplink === null ? null : await need(o.uplink);
+    const [lanRoom, tunnelRoom] = [lan.mtu, tunnel?.mtu ?? USUAL_TUNNEL_MTU].map((mtu) => mtu - GENEVE_BYTES) as [number, number];
+    this.#devices = { lanIfindex: lan.ifindex, lanAddress: o.address, tunnelIfindex: tunnel?.ifindex ?? 0, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex: uplink?.ifindex ?? 0, lanRoom, tunnelRoom };
     this.#kernel.configure({ ...this.#devices, hasScaled: this.#kernel.read('scaled').length > 0 });
     this.#kernel.attach('from_lan', o.interface);
     if (o.tunnel !== null) this.#kernel.attach('from_tunnel', o.tunnel.interface);
@@ -161,6 +184,7 @@ export class Transit implements Service {
       for (const e of goal.put) next.set(goalKey(e), e);
       try {
         this.#sync(next);
+        if (this.#version === 0 || lostBackends(this.#entries, next)) this.#forgetLostFlows(next);
       } catch (error) {
         this.#have = null; // half written: read the kernel again before the next try
         this.#o.log.error('goal state could not be applied', { version: goal.version, err: error });
@@ -181,6 +205,11 @@ export class Transit implements Service {
     this.#have = want;
   }
 
+  #forgetLostFlows(entries: ReadonlyMap<string, GoalEntry>): void {
+    const lost = lostFlows(entries.values(), { flows: this.#kernel.read('flows'), scaled_flows: this.#kernel.read('scaled_flows') });
+    for (const map of ['flows', 'scaled_flows'] as const) if (lost[map].length > 0) this.#kernel.drop(map, Buffer.concat(lost[map]));
+  }
+
   attachEndpoint(e: EndpointAttachment): Promise<void> {
     return this.#inTurn(async () => {
       const isTap = e.tapName !== undefined;
@@ -188,10 +217,10 @@ export class Transit implements Service {
       const host = isTap ? (e.tapName ?? '') : hostInterface(e.vni, e.address);
       const ifindex = isTap ? await ensureTap(host, e.mtu) : await ensureVeth({ host, podNetns: e.podNetns ?? '', ifName: e.ifName, address: e.address, mac: e.mac, mtu: e.mtu, gateway: e.gateway });
       const before = this.#local.get(`${e.vni}/${e.address}`);
-      if (before !== undefined && before.ifindex !== ifindex) this.#kernel.drop('ports', encode.u32(before.ifindex));
-      this.#kernel.put('ports', encode.u32(ifindex), encode.port(e.vni, e.address, e.mac));
-      this.#kernel.attach('from_pod', host);
+      if (before !== undefined && before.ifindex !== ifindex) this.#dropPort(before.ifindex);
       const local = { ifindex, isTap, mac: e.mac };
+      this.#putPort(`${e.vni}/${e.address}`, local);
+      this.#kernel.attach('from_pod', host);
       this.#local.set(`${e.vni}/${e.address}`, local);
       this.#have = null;
       this.#kernel.put('endpoints', encode.vpcAddr(e.vni, e.address), encode.endpoint({ droplet: null, ...local }));
@@ -205,7 +234,7 @@ export class Transit implements Service {
       this.#local.delete(`${e.vni}/${e.address}`);
       this.#have = null;
       this.#kernel.drop('endpoints', encode.vpcAddr(e.vni, e.address));
-      this.#kernel.drop('ports', encode.u32(local.ifindex));
+      this.#dropPort(local.ifindex);
       const host = (await interfaces()).get(local.ifindex);
       if (host !== undefined) {
         this.#kernel.detach(host);
@@ -229,8 +258,13 @@ export class Transit implements Service {
   }
 
   /** BPF_PROG_TEST_RUN with this droplet's maps. */
-  testRun(program: string, packet: Buffer, ifindex: number, repeat = 1): { readonly verdict: number; readonly nanoseconds: number; readonly output: Buffer } {
-    return this.#kernel.testRun(program, packet, ifindex, repeat);
+  testRun(program: string, packet: Buffer, ifindex: number): { readonly verdict: number; readonly nanoseconds: number; readonly output: Buffer } {
+    return this.#kernel.testRun(program, packet, ifindex);
+  }
+
+  /** Nanoseconds of each of many such runs. */
+  timeRuns(program: string, packet: Buffer, ifindex: number, runs: number): readonly number[] {
+    return this.#kernel.timeRuns(program, packet, ifindex, runs);
   }
 }
 

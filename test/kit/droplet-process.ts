@@ -5,7 +5,8 @@ import { loadNative } from '../../dataplane/native.ts';
 import { createTransit, type Transit, type TransitOptions } from '../../dataplane/transit/transit.ts';
 import { silentLogger } from '../../base/log.ts';
 
-type Call = { readonly id: number; readonly method: keyof Transit | 'testRunHex' | 'medianNs' | 'floorNs'; readonly args: readonly unknown[] };
+export type TimedCase = readonly [program: string, packet: string, ifindex: number];
+type Call = { readonly id: number; readonly method: keyof Transit | 'testRunHex' | 'inTurn'; readonly args: readonly unknown[] };
 
 const options = JSON.parse(process.argv[2] ?? '{}') as Omit<TransitOptions, 'log'>;
 const transit = createTransit({ ...options, log: silentLogger });
@@ -13,30 +14,29 @@ await transit.start();
 const say = (answer: object): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
 say({ id: 0, result: null });
 
-/** One packet a run: the next would meet what the one before made of it. */
-function medianOf(runs: number, once: () => { readonly nanoseconds: number }): number {
-  const all = Uint32Array.from({ length: runs }, () => once().nanoseconds).toSorted();
-  return all[runs >> 1] ?? 0;
-}
-
-function floorNs(packet: Buffer, runs: number): number {
+/** Of each turn: nanoseconds of the measure (`floor.bpf.c`) and of each case, the mean of all runs but the slowest tenth, which were interrupted. */
+function inTurn(cases: readonly TimedCase[], turns: number, runs: number): number[][] {
   const native = loadNative();
-  const programs = native.loadObject(join(import.meta.dirname, '../../dataplane/bpf/floor.bpf.o'), join(options.bpffs ?? '', 'floor'));
-  return medianOf(runs, () => native.testRun(programs, 'one_lookup', packet, 1, 1));
+  const floor = native.loadObject(join(import.meta.dirname, '../../dataplane/bpf/floor.bpf.o'), join(options.bpffs ?? '', 'floor'));
+  native.mapUpdate(native.openMap(join(options.bpffs ?? '', 'floor', 'floor_map')), Buffer.from('0700000000000000', 'hex'), Buffer.alloc(16, 1));
+  const packets = cases.map(([, packet]) => Buffer.from(packet, 'hex'));
+  const mean = (all: readonly number[]): number => {
+    const kept = Uint32Array.from(all).toSorted().subarray(0, Math.ceil(all.length * 0.9));
+    return kept.reduce((sum, x) => sum + x, 0) / kept.length;
+  };
+  return Array.from({ length: turns }, () => [
+    mean(native.timeRuns(floor, 'one_lookup', packets[0] ?? Buffer.alloc(64), 1, runs)),
+    ...cases.map(([program, , ifindex], i) => mean(transit.timeRuns(program, packets[i] as Buffer, ifindex, runs))),
+  ]);
 }
 
 async function call(c: Call): Promise<unknown> {
   if (c.method === 'testRunHex') {
-    const [program, packet, ifindex, repeat] = c.args as [string, string, number, number | undefined];
-    const out = transit.testRun(program, Buffer.from(packet, 'hex'), ifindex, repeat);
+    const [program, packet, ifindex] = c.args as [string, string, number];
+    const out = transit.testRun(program, Buffer.from(packet, 'hex'), ifindex);
     return { ...out, output: out.output.toString('hex') };
   }
-  if (c.method === 'medianNs') {
-    const [program, packet, ifindex, runs] = c.args as [string, string, number, number];
-    const bytes = Buffer.from(packet, 'hex');
-    return medianOf(runs, () => transit.testRun(program, bytes, ifindex));
-  }
-  if (c.method === 'floorNs') return floorNs(Buffer.from(c.args[0] as string, 'hex'), c.args[1] as number);
+  if (c.method === 'inTurn') return inTurn(...(c.args as [readonly TimedCase[], number, number]));
   return (transit[c.method] as (...args: unknown[]) => unknown).apply(transit, [...c.args]);
 }
 

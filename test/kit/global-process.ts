@@ -30,23 +30,30 @@ export interface TestGlobal {
 }
 
 export const TOKEN = '0123456789abcdef-acme';
-/** Seattle, New York and, 5,500 km from it, London. */
+/** Seattle and New York; clients in New York and, 5,500 km from it, London. */
 const SITES = [
   ['west-1', 'zone', 'west', 47.6, -122.3, {}],
   ['ny-1', 'zone', 'west', 40.7, -74, { tier: 'gold' }],
-] as const;
+] as const satisfies readonly SiteRow[];
 const CLIENTS = [
   { name: 'new-york', cidrs: ['198.51.100.0/25'], location: { latitude: 40.7, longitude: -74 } },
   { name: 'london', cidrs: ['198.51.100.128/25'], location: { latitude: 51.5, longitude: -0.1 } },
 ] as const;
 
-export async function testGlobal(t: CaseContext, rest: object = {}): Promise<TestGlobal> {
+type SiteRow = readonly [name: string, kind: 'zone' | 'edge', region: string, latitude: number, longitude: number, labels: Readonly<Record<string, string>>];
+
+export interface TestGlobalOptions {
+  readonly sites?: readonly SiteRow[];
+  readonly clientRegions?: readonly { readonly name: string; readonly cidrs: readonly string[]; readonly location: { readonly latitude: number; readonly longitude: number } }[];
+}
+
+export async function testGlobal(t: CaseContext, rest: object = {}, { sites = SITES, clientRegions = CLIENTS }: TestGlobalOptions = {}): Promise<TestGlobal> {
   const dir = await mkdtemp(join(tmpdir(), 'px-global-'));
   t.after(() => rm(dir, { recursive: true, force: true }));
   const region = await testApiServer(t);
   const { authority } = region;
   const west = region.client('global', ['system:masters']);
-  for (const [name, kind, of, latitude, longitude, labels] of SITES) await west.create(Resources.Site, { apiVersion: 'mesh.proxima.io/v1', kind: 'Site', metadata: { name }, spec: { kind, region: of, front: `192.0.2.${name.length}`, location: { latitude, longitude }, labels } } as never);
+  for (const [name, kind, of, latitude, longitude, labels] of sites) await west.create(Resources.Site, { apiVersion: 'mesh.proxima.io/v1', kind: 'Site', metadata: { name }, spec: { kind, region: of, front: `192.0.2.${name.length}`, location: { latitude, longitude }, labels } } as never);
   const api = authority.issue({ cn: 'api' });
   const file = async (name: string, text: string): Promise<string> => {
     await writeFile(join(dir, name), text);
@@ -57,7 +64,7 @@ export async function testGlobal(t: CaseContext, rest: object = {}): Promise<Tes
   const global = await globalStart(
     {
       dataDir: join(dir, 'data'), api: { host: '127.0.0.1', port: 0, ...cert, ca: await file('ca.crt', authority.ca), tokens: await file('tokens', `# tokens\n${TOKEN},bob,1,"tenant:acme"\n`) },
-      rest: { port: 0, ...rest }, regions: [{ name: 'west', kubeconfig: join(dir, 'west.kubeconfig') }, { name: 'east', kubeconfig: join(dir, 'west.kubeconfig') }], clientRegions: CLIENTS, intervalMs: 200, startGraceMs: 500,
+      rest: { port: 0, ...rest }, regions: [{ name: 'west', kubeconfig: join(dir, 'west.kubeconfig') }, { name: 'east', kubeconfig: join(dir, 'west.kubeconfig') }], clientRegions, intervalMs: 200, startGraceMs: 500,
     },
     { log: silentLogger },
   );

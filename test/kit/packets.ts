@@ -29,17 +29,24 @@ export interface Ports {
   readonly dport: number;
 }
 
-export function udp(p: Ports, data: string | Buffer, options: { readonly noChecksum?: boolean; readonly ttl?: number } = {}): Buffer {
+export function udp(p: Ports, data: string | Buffer, options: { readonly noChecksum?: boolean; readonly ttl?: number; readonly dontFragment?: boolean } = {}): Buffer {
   const body = Buffer.from(data);
   const segment = Buffer.concat([u16(p.sport), u16(p.dport), u16(8 + body.length), u16(0), body]);
   if (options.noChecksum !== true) segment.writeUInt16BE(l4(p.src, p.dst, 17, segment) || 0xffff, 6);
-  return Buffer.concat([ipHeader(p.src, p.dst, 17, segment.length, options.ttl), segment]);
+  const head = ipHeader(p.src, p.dst, 17, segment.length, options.ttl);
+  if (options.dontFragment === true) {
+    head.writeUInt16BE(0x4000, 6);
+    head.writeUInt16BE(0, 10);
+    head.writeUInt16BE(checksum(head), 10);
+  }
+  return Buffer.concat([head, segment]);
 }
 
 export const TCP = { fin: 1, syn: 2, ack: 16 } as const;
 
-export function tcp(p: Ports, flags: number, data = ''): Buffer {
-  const segment = Buffer.concat([u16(p.sport), u16(p.dport), Buffer.from([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags]), u16(64_000), u16(0), u16(0), Buffer.from(data)]);
+/** `options` are a multiple of four bytes. */
+export function tcp(p: Ports, flags: number, data = '', options: Buffer = Buffer.alloc(0)): Buffer {
+  const segment = Buffer.concat([u16(p.sport), u16(p.dport), Buffer.from([0, 0, 0, 1, 0, 0, 0, 2, 0x50 + options.length * 4, flags]), u16(64_000), u16(0), u16(0), options, Buffer.from(data)]);
   segment.writeUInt16BE(l4(p.src, p.dst, 6, segment), 16);
   return Buffer.concat([ipHeader(p.src, p.dst, 6, segment.length), segment]);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use libbpf_rs::libbpf_sys;
-use libbpf_rs::{AsRawLibbpf, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel};
 use napi::bindgen_prelude::{Buffer, External};
 use napi::{Error, Result};
 use napi_derive::napi;
@@ -49,7 +49,6 @@ pub struct Programs {
 #[napi(object)]
 pub struct TestRun {
     pub verdict: u32,
-    /// Nanoseconds a run, averaged over the repeats.
     pub nanoseconds: u32,
     pub output: Buffer,
 }
@@ -93,109 +92,133 @@ fn open_pinned(path: &str) -> std::result::Result<OwnedFd, std::io::Error> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches at tcx ingress of an interface of this network namespace and pins the link; a link that is there gets the new program
-/// without a gap. Returns "attached" or "replaced".
-#[napi]
-pub fn attach_tcx(programs: &External<Programs>, program: String, interface: String, pin: String) -> Result<String> {
-    forget_words();
-    let prog = program_of(programs, &program)?;
-    let name = c_string("interface", &interface)?;
-    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    if ifindex == 0 {
-        return Err(fail(&interface, std::io::Error::last_os_error()));
+fn index_of(interface: &str) -> Result<i32> {
+    let name = c_string("interface", interface)?;
+    // SAFETY: a valid C string.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(fail(interface, std::io::Error::last_os_error())),
+        index => Ok(index as i32),
     }
-    if let Ok(link) = open_pinned(&pin) {
-        let rc = unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), prog.as_fd().as_raw_fd(), std::ptr::null()) };
-        if rc == 0 {
+}
+
+/// Attaches to an interface of this network namespace and pins the link; a link that is there gets the new program without a gap.
+/// Returns "attached" or "replaced".
+fn attach(programs: &Programs, program: &str, interface: &str, pin: &str, kind: libbpf_sys::bpf_attach_type, flags: u32) -> Result<String> {
+    forget_words();
+    let prog = program_of(programs, program)?;
+    let fd = prog.as_fd().as_raw_fd();
+    let ifindex = index_of(interface)?;
+    if let Ok(link) = open_pinned(pin) {
+        // SAFETY: both descriptors are open for the length of the call.
+        if unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), fd, std::ptr::null()) } == 0 {
             return Ok("replaced".into());
         }
         // Its device is gone, and a new one has the name.
-        std::fs::remove_file(&pin).map_err(|e| fail(&pin, e))?;
+        std::fs::remove_file(pin).map_err(|e| fail(pin, e))?;
     }
-    let link = unsafe { libbpf_sys::bpf_program__attach_tcx(prog.as_libbpf_object().as_ptr(), ifindex as i32, std::ptr::null()) };
-    if link.is_null() {
-        return Err(fail(&format!("attach {program} to {interface}"), std::io::Error::last_os_error()));
+    // SAFETY: all zero is a valid value of this plain C struct.
+    let mut opts: libbpf_sys::bpf_link_create_opts = unsafe { std::mem::zeroed() };
+    opts.sz = std::mem::size_of::<libbpf_sys::bpf_link_create_opts>() as _;
+    opts.flags = flags;
+    // SAFETY: `opts` outlives the call.
+    let link = unsafe { libbpf_sys::bpf_link_create(fd, ifindex, kind, &opts) };
+    if link < 0 {
+        return Err(fail(&format!("attach {program} to {interface}"), os_error(link)));
     }
-    keep_link(link, &pin)?;
-    Ok("attached".into())
-}
-
-fn keep_link(link: *mut libbpf_sys::bpf_link, pin: &str) -> Result<()> {
+    // SAFETY: just made, and owned by nobody else. The pin holds the link from here on; dropping closes only our own descriptor.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
     if let Some(parent) = Path::new(pin).parent() {
         std::fs::create_dir_all(parent).map_err(|e| fail(pin, e))?;
     }
     let path = c_string("pin", pin)?;
-    let rc = unsafe { libbpf_sys::bpf_link__pin(link, path.as_ptr()) };
-    // The pin holds the link from here on; this closes only our own descriptor.
-    unsafe { libbpf_sys::bpf_link__destroy(link) };
-    if rc < 0 {
-        return Err(fail(pin, os_error(rc)));
-    }
-    Ok(())
-}
-
-/// Attaches XDP, native or generic, and pins the link.
-#[napi]
-pub fn attach_xdp(programs: &External<Programs>, program: String, interface: String, pin: String, is_native: bool) -> Result<String> {
-    forget_words();
-    let prog = program_of(programs, &program)?;
-    let name = c_string("interface", &interface)?;
-    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    if ifindex == 0 {
-        return Err(fail(&interface, std::io::Error::last_os_error()));
-    }
-    if let Ok(link) = open_pinned(&pin) {
-        let rc = unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), prog.as_fd().as_raw_fd(), std::ptr::null()) };
-        if rc == 0 {
-            return Ok("replaced".into());
-        }
-        std::fs::remove_file(&pin).map_err(|e| fail(&pin, e))?;
-    }
-    let flags = if is_native { 1u32 << 2 } else { 1u32 << 1 };
-    let mut opts: libbpf_sys::bpf_link_create_opts = unsafe { std::mem::zeroed() };
-    opts.sz = std::mem::size_of::<libbpf_sys::bpf_link_create_opts>() as _;
-    opts.flags = flags;
-    let fd = unsafe { libbpf_sys::bpf_link_create(prog.as_fd().as_raw_fd(), ifindex as i32, libbpf_sys::BPF_XDP, &opts) };
-    if fd < 0 {
-        return Err(fail(&format!("attach {program} to {interface}"), os_error(fd)));
-    }
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    if let Some(parent) = Path::new(&pin).parent() {
-        std::fs::create_dir_all(parent).map_err(|e| fail(&pin, e))?;
-    }
-    let path = c_string("pin", &pin)?;
+    // SAFETY: a valid C string and an open descriptor.
     let rc = unsafe { libbpf_sys::bpf_obj_pin(link.as_raw_fd(), path.as_ptr()) };
     if rc < 0 {
-        return Err(fail(&pin, os_error(rc)));
+        return Err(fail(pin, os_error(rc)));
     }
     Ok("attached".into())
 }
 
+/// At tcx ingress.
 #[napi]
-pub fn test_run(programs: &External<Programs>, program: String, packet: Buffer, repeat: u32, ifindex: u32) -> Result<TestRun> {
+pub fn attach_tcx(programs: &External<Programs>, program: String, interface: String, pin: String) -> Result<String> {
+    attach(programs, &program, &interface, &pin, libbpf_sys::BPF_TCX_INGRESS, 0)
+}
+
+/// At XDP, native or generic.
+#[napi]
+pub fn attach_xdp(programs: &External<Programs>, program: String, interface: String, pin: String, is_native: bool) -> Result<String> {
+    let flags = if is_native { libbpf_sys::XDP_FLAGS_DRV_MODE } else { libbpf_sys::XDP_FLAGS_SKB_MODE };
+    attach(programs, &program, &interface, &pin, libbpf_sys::BPF_XDP, flags)
+}
+
+/// What the interface says it can do in XDP, now: bits of `enum netdev_xdp_act` (linux/netdev.h).
+#[napi]
+pub fn xdp_features(interface: String) -> Result<u32> {
     forget_words();
-    let prog = program_of(programs, &program)?;
-    let mut output = vec![0u8; packet.len() + 512];
-    // struct __sk_buff: words in the order of linux/bpf.h, the eleventh is ifindex.
-    let mut context = [0u32; 48];
-    context[10] = ifindex;
+    // SAFETY: all zero is a valid value of this plain C struct.
+    let mut opts: libbpf_sys::bpf_xdp_query_opts = unsafe { std::mem::zeroed() };
+    opts.sz = std::mem::size_of::<libbpf_sys::bpf_xdp_query_opts>() as _;
+    // SAFETY: `opts` outlives the call.
+    let rc = unsafe { libbpf_sys::bpf_xdp_query(index_of(&interface)?, 0, &mut opts) };
+    if rc < 0 {
+        return Err(fail(&interface, os_error(rc)));
+    }
+    Ok(opts.feature_flags as u32)
+}
+
+/// One run on a fresh copy of the packet.
+fn run_once(prog: &libbpf_rs::Program, packet: &[u8], output: &mut [u8], ifindex: u32) -> std::result::Result<(u32, u32, usize), i32> {
+    // struct __sk_buff and struct xdp_md: words in the order of linux/bpf.h.
+    let mut buffer = [0u32; 48];
+    buffer[10] = ifindex;
+    let frame = [0u32, packet.len() as u32, 0, ifindex, 0, 0];
+    // SAFETY: all zero is a valid value of this plain C struct.
     let mut opts: libbpf_sys::bpf_test_run_opts = unsafe { std::mem::zeroed() };
     opts.sz = std::mem::size_of::<libbpf_sys::bpf_test_run_opts>() as _;
     opts.data_in = packet.as_ptr().cast();
     opts.data_size_in = packet.len() as u32;
     opts.data_out = output.as_mut_ptr().cast();
     opts.data_size_out = output.len() as u32;
-    opts.repeat = repeat as i32;
-    if prog.prog_type() == libbpf_rs::ProgramType::SchedCls {
-        opts.ctx_in = context.as_ptr().cast();
-        opts.ctx_size_in = std::mem::size_of_val(&context) as u32;
+    opts.repeat = 1;
+    match prog.prog_type() {
+        libbpf_rs::ProgramType::SchedCls => {
+            opts.ctx_in = buffer.as_ptr().cast();
+            opts.ctx_size_in = std::mem::size_of_val(&buffer) as u32;
+        }
+        libbpf_rs::ProgramType::Xdp if ifindex != 0 => {
+            opts.ctx_in = frame.as_ptr().cast();
+            opts.ctx_size_in = std::mem::size_of_val(&frame) as u32;
+        }
+        _ => {}
     }
+    // SAFETY: all that `opts` points to outlives the call.
     let rc = unsafe { libbpf_sys::bpf_prog_test_run_opts(prog.as_fd().as_raw_fd(), &mut opts) };
     if rc < 0 {
-        return Err(fail(&program, os_error(rc)));
+        return Err(rc);
     }
-    output.truncate(opts.data_size_out as usize);
-    Ok(TestRun { verdict: opts.retval, nanoseconds: opts.duration, output: output.into() })
+    Ok((opts.retval, opts.duration, opts.data_size_out as usize))
+}
+
+#[napi]
+pub fn test_run(programs: &External<Programs>, program: String, packet: Buffer, ifindex: u32) -> Result<TestRun> {
+    forget_words();
+    let prog = program_of(programs, &program)?;
+    let mut output = vec![0u8; packet.len() + 512];
+    let (verdict, nanoseconds, bytes) = run_once(&prog, &packet, &mut output, ifindex).map_err(|rc| fail(&program, os_error(rc)))?;
+    output.truncate(bytes);
+    Ok(TestRun { verdict, nanoseconds, output: output.into() })
+}
+
+/// Nanoseconds of each of many runs, every one on a fresh copy of the packet.
+#[napi]
+pub fn time_runs(programs: &External<Programs>, program: String, packet: Buffer, ifindex: u32, runs: u32) -> Result<Vec<u32>> {
+    forget_words();
+    let prog = program_of(programs, &program)?;
+    let mut output = vec![0u8; packet.len() + 512];
+    (0..runs)
+        .map(|_| run_once(&prog, &packet, &mut output, ifindex).map(|(_, nanoseconds, _)| nanoseconds).map_err(|rc| fail(&program, os_error(rc))))
+        .collect()
 }
 
 pub struct Map {

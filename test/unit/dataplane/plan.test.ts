@@ -8,7 +8,7 @@ import { suite } from '../../kit/suite.ts';
 const { it, run } = suite('dataplane/plan');
 
 const here: PlanContext = { address: '192.168.1.1', hasTunnel: false, local: new Map([['5/10.0.1.1', { ifindex: 9, isTap: false, mac: '02:00:00:00:00:01' }]]) };
-const nothing: MapContents = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), fronts: new Map(), regions: new Map(), scaled: new Map() };
+const nothing: MapContents = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), droplet_slots: new Map(), fronts: new Map(), regions: new Map(), scaled: new Map() };
 const endpoint = (address: string, droplet: string): GoalEntry => ({ kind: 'endpoint', vni: 5, address, mac: '02:00:00:00:00:02', droplet });
 const key = (b: Buffer): string => b.toString('hex');
 const backend = (address: string, weight: number): GoalBackend => ({ address, port: 80, weight });
@@ -46,6 +46,14 @@ it('a droplet does not bounce to itself, and believes relays only where it has a
   assert.equal([...want.prefixes.values()], [key(encode.prefix('network', ['192.168.1.2']))]);
   assert.is(want.droplets.size, 0);
   assert.is(desired([{ kind: 'droplet', address: '100.64.3.1', mac: null }], { ...here, hasTunnel: true }).droplets.size, 1);
+});
+
+it('of droplets that share a slot one has it, and both are in the table', () => {
+  const droplet = (address: string): GoalEntry => ({ kind: 'droplet', address, mac: null });
+  const want = desired([droplet('192.168.4.2'), droplet('192.168.0.2'), droplet('192.168.1.3')], here);
+  assert.is(want.droplets.size, 3);
+  assert.equal([...want.droplet_slots.entries()], [['02000000', 'c0a8000200000000'], ['03010000', 'c0a8010300000000']]);
+  for (const order of [['192.168.0.2', '192.168.4.2'], ['192.168.4.2', '192.168.0.2']]) assert.is(desired(order.map(droplet), here).droplet_slots.get('02000000'), 'c0a8000200000000');
 });
 
 it('slots follow weights, none for weight 0, and a change moves only what it must', () => {
