@@ -68,7 +68,9 @@ const escalation: Rule = (policy, path) => {
   });
 };
 
-const RULES: readonly Rule[] = [instances, places, goals, neighbours, windows, escalation];
+const edge: Rule = (policy, path) => (get(policy, 'overflow') === false && get(policy, 'edgeAllowed') === false ? [issue(`${path}.overflow`, `false keeps it at edge sites, which ${path}.edgeAllowed: false forbids`)] : []);
+
+const RULES: readonly Rule[] = [instances, places, goals, neighbours, windows, escalation, edge];
 
 /** `path` is where the policy is: `spec`, `spec.policy`. */
 export function checkPolicy(policy: Json | undefined, path: string): Issue[] {

@@ -93,7 +93,7 @@ const unreachable = Type.Array(
     {
       action: oneOf(
         ['stay', 'duplicate', 'fence', 'move'],
-        'stay: leave the instances there and start none elsewhere. duplicate: they run on and serve the clients of their site, as many are started elsewhere. fence: replaced elsewhere, and when the site returns, the old ones do not serve again. move: replaced elsewhere; the old ones are removed when the site returns.',
+        'stay: leave the instances there and start none elsewhere. duplicate: they run on and serve the clients of their site, as many are started elsewhere. fence: the site itself stops them when the delay is over, and only then they are replaced elsewhere, so never two of the same serve. move: replaced elsewhere; the old ones are removed when the site returns.',
       ),
       afterSeconds: number('The site has been out of reach for so many seconds.', 0, 604_800),
     },
@@ -140,7 +140,7 @@ const policyFields = {
   migration: Type.Optional(migration),
   unreachable: Type.Optional(unreachable),
   failback: Type.Optional(failback),
-  overflow: Type.Optional(Type.Boolean({ description: 'May requests that find the near sites full be served at further ones (edge to cloud), beyond the latency goals? false: they are shown as unmet instead. Default true.', default: true })),
+  overflow: Type.Optional(Type.Boolean({ description: 'May requests that find the edge sites full be served at further sites and at zones of regions? false: instances only at the edge sites that sites.required or sites.preferred selects (without either, at any edge site); what they cannot take is shown as unmet. Default true.', default: true })),
 };
 
 export const policySpec = Type.Object(policyFields, { description: 'What the application accepts: latency, cost, places, moves, failures.' });

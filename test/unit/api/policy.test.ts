@@ -67,6 +67,7 @@ const refusals: readonly (readonly [spec: object, issue: RegExp])[] = [
   [{ unreachable: { action: 'stay' } }, /^spec\.unreachable\.afterSeconds: Required value/],
   [{ unreachable: [] }, /^spec\.unreachable: .*at least 1 item/],
   [{ unreachable: 'move' }, /^spec\.unreachable: .*must be a map/],
+  [{ overflow: false, edgeAllowed: false }, /^spec\.overflow: .*keeps it at edge sites/],
   [{ failback: { maxPerMinute: 0 } }, /^spec\.failback\.maxPerMinute: .*between/],
 ];
 for (const [spec, expected] of refusals) {
