@@ -18,7 +18,6 @@ const isRead = (v: Verb): boolean => v === 'get' || v === 'list' || v === 'watch
 const NODE_WRITES: Readonly<Record<string, readonly Verb[]>> = {
   '/nodes': ['create', 'update', 'patch', 'delete'],
   '/pods': ['update', 'patch', 'delete'],
-  '/events': ['create', 'update', 'patch'],
   'coordination.k8s.io/leases': ['get', 'create', 'update', 'patch', 'delete'],
   'mizar.com/droplets': ['create', 'update', 'patch', 'delete'],
 };

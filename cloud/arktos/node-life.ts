@@ -3,6 +3,7 @@ import type { Node, Pod } from '../../api/kinds/core.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import { Loop } from '../../base/loop.ts';
 import { actTogether } from './act.ts';
+import { nodeNotes } from './happenings.ts';
 import { decideLost, decideNode, SILENT_MS } from './nodes.ts';
 import type { World } from './world.ts';
 
@@ -50,7 +51,7 @@ export class NodeLife implements Service {
     const { steps, againMs } = node === null ? decideLost(this.#podsOn(name), now) : decideNode(this.#view(node, heardAt, now), now);
     const evicted = steps.filter((s) => s.kind === 'delete').length;
     if (steps.length > 0) log.info('node not heard of', { node: name, silentMs: now - heardAt, isThere: node !== null, evicted });
-    await actTogether(client, steps);
+    await actTogether(client, steps, (step) => nodeNotes(step).forEach((n) => this.#world.events.tell(n)));
     if (againMs !== null) return Math.max(1, againMs);
     return node === null ? undefined : SILENT_MS / 4;
   }

@@ -73,6 +73,7 @@ export class Placing implements Service {
       if (old?.status === 'False' && old.message === v.message) return;
       const conditions = withCondition(before, { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: v.message }, clock.now());
       await client.patch(Resources.Pod, placeOf(pod), pod.metadata.name, { status: { conditions } }, { subresource: 'status' });
+      this.#world.events.tell({ on: pod, type: 'Warning', reason: 'FailedScheduling', message: v.message, from: 'scheduler' });
       log.info('pod has no node', { pod: keyOf(pod), reason: v.message });
       return;
     }
@@ -80,6 +81,7 @@ export class Placing implements Service {
     // Conditional: a pod that was bound or changed meanwhile is looked at afresh.
     await client.patch(Resources.Pod, placeOf(pod), pod.metadata.name, { metadata: { resourceVersion: pod.metadata.resourceVersion }, spec: { nodeName: v.node } });
     if ((pods.get(keyOf(pod))?.spec.nodeName ?? '') === '') this.#assumed.set(uid, v.node);
+    this.#world.events.tell({ on: pod, type: 'Normal', reason: 'Scheduled', message: `Successfully assigned ${placeOf(pod).namespace}/${pod.metadata.name} to ${v.node}`, from: 'scheduler' });
     log.info('pod bound', { pod: keyOf(pod), node: v.node });
     const conditions = withCondition(before.filter((c) => c.type !== 'PodScheduled' || c.status === 'True'), { type: 'PodScheduled', status: 'True' }, clock.now());
     // The agent may already have written more: it says PodScheduled too, and its words must not be overwritten.

@@ -8,6 +8,7 @@ import type { Service } from '../../base/lifecycle.ts';
 import { Loop } from '../../base/loop.ts';
 import { actTogether } from './act.ts';
 import { decideDeployment } from './deployment.ts';
+import { deploymentNotes, podNotes, replicaSetNotes } from './happenings.ts';
 import { controllerOf, placeOf } from './model.ts';
 import { decideReplicaSet } from './replicaset.ts';
 import type { World } from './world.ts';
@@ -44,6 +45,7 @@ export class Workloads implements Service {
     this.#world.pods.onChange((key, now, before) => {
       const pod = now ?? before;
       if (pod === null) return;
+      for (const note of podNotes(before, now)) this.#world.events.tell(note);
       const owner = controllerOf(pod);
       if (owner === null) return this.#orphan(pod);
       if (owner.kind !== 'ReplicaSet') return;
@@ -77,7 +79,7 @@ export class Workloads implements Service {
     if (deployment === null) return;
     const { items } = await this.#world.client.list<ReplicaSet>(Resources.ReplicaSet, placeOf(deployment));
     const { steps, againMs } = decideDeployment(deployment, items, this.#world.clock.now());
-    await actTogether(this.#world.client, steps);
+    await actTogether(this.#world.client, steps, (step) => deploymentNotes(deployment, step).forEach((n) => this.#world.events.tell(n)));
     return Math.min(againMs ?? RESYNC_MS, RESYNC_MS);
   }
 
@@ -102,6 +104,7 @@ export class Workloads implements Service {
     const near = pods.list().filter((p) => p.metadata.namespace === rs.metadata.namespace && p.metadata.tenant === rs.metadata.tenant);
     const { steps, againMs } = decideReplicaSet(rs, near, clock.now());
     await actTogether(client, steps, (step, made) => {
+      for (const note of replicaSetNotes(rs, step, made)) this.#world.events.tell(note);
       if (step.kind === 'create' && made !== null && pods.get(keyOf(made)) === null) unseen.set(keyOf(made), clock.now());
       if (step.kind !== 'delete') return;
       const cached = pods.get(keyOf(step.of));

@@ -8,6 +8,7 @@ import { Resources } from '../../api/resources.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
+import { Events } from './events.ts';
 
 export const LEASES = { tenant: 'system', namespace: 'node-lease' } as const;
 
@@ -29,6 +30,7 @@ export class World implements Service {
   readonly nodes: Informer<Node>;
   readonly leases: Informer<Lease>;
   readonly sites: Informer<Site>;
+  readonly events: Events;
   /** Every kind whose objects may have owners here. */
   readonly owned: ReadonlyMap<ResourceId, Informer<KubeObject>>;
   readonly #all: readonly Informer<KubeObject>[];
@@ -37,6 +39,7 @@ export class World implements Service {
     this.client = deps.client;
     this.clock = deps.clock;
     this.log = deps.log;
+    this.events = new Events(deps);
     const of = <T extends KubeObject>(resource: ResourceId, list: ListOptions = { tenant: 'all' }): Informer<T> => new Informer<T>({ ...deps, resource, list });
     this.deployments = of(Resources.Deployment);
     this.replicaSets = of(Resources.ReplicaSet);
@@ -53,11 +56,12 @@ export class World implements Service {
 
   /** Resolves when every cache is filled: deciding on half a world would make too much and delete too much. */
   async start(signal: AbortSignal): Promise<void> {
+    await this.events.start(signal);
     await Promise.all(this.#all.map((i) => i.start(signal)));
     await Promise.all(this.#all.map((i) => i.synced));
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#all.map((i) => i.stop()));
+    await Promise.all([this.events.stop(), ...this.#all.map((i) => i.stop())]);
   }
 }
