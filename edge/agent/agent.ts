@@ -12,6 +12,7 @@ import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import { actTable, type Runtimes } from './act.ts';
 import { decide } from './decide.ts';
+import { FenceWatch } from './fence.ts';
 import { nameOf, uidOf, type Observed, type PodRecord } from './model.ts';
 import type { Prober } from './probes.ts';
 import type { Records } from './records.ts';
@@ -37,6 +38,7 @@ export class Agent implements Service {
   readonly #o: AgentOptions;
   readonly #loop: Loop;
   readonly #reports: Loop;
+  readonly #fence: FenceWatch;
   readonly #trouble = new Map<string, NonNullable<Observed['trouble']>>();
   /** The newest status of each pod, and what the API has taken of it. */
   readonly #status = new Map<string, PodStatus>();
@@ -46,18 +48,22 @@ export class Agent implements Service {
     this.#o = options;
     this.#loop = new Loop({ name: 'pods', log: options.log, clock: options.clock, concurrency: 4, resyncMs: 10_000, maxRetryMs: 10_000, run: (uid) => this.#pod(uid) });
     this.#reports = new Loop({ name: 'pod status', log: options.log, clock: options.clock, resyncMs: 0, maxRetryMs: 3000, run: (uid) => this.#report(uid) });
+    const { client, records, clock, log } = options;
+    this.#fence = new FenceWatch({ client, records, clock, log, onPod: (pod) => this.onPod(pod), onGone: (pod) => this.onGone(pod), onWord: (uid) => this.#loop.trigger(uid) });
   }
 
   /** Everything on disk is looked at, cloud or no cloud. */
   async start(signal: AbortSignal): Promise<void> {
     await this.#loop.start(signal);
     await this.#reports.start(signal);
+    await this.#fence.start(signal);
     for (const record of this.#o.records.all()) this.#loop.trigger(uidOf(record.pod));
   }
 
   async stop(): Promise<void> {
     await this.#loop.stop();
     await this.#reports.stop();
+    await this.#fence.stop();
   }
 
   trigger(uid: string): void {
@@ -85,6 +91,7 @@ export class Agent implements Service {
     if (this.#o.records.get(uid) === undefined && (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') && pod.metadata.deletionTimestamp === undefined) return;
     const changed = this.#o.records.desire(pod);
     if (pod.status !== undefined) this.#told.set(uid, pod.status);
+    if (changed) this.#fence.look(pod);
     if (changed) this.#loop.trigger(uid);
     else this.#reports.trigger(uid);
   }

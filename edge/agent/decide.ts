@@ -4,6 +4,7 @@
  */
 import type { Pod } from '../../api/kinds/core.ts';
 import { startableAt } from './backoff.ts';
+import { FENCE_GRACE_MS, fencedAt } from './fence.ts';
 import { RESTORE_FROM } from './vm/transfer.ts';
 import { isInVpc, type Observed, type ObservedContainer, type PodRecord, type Step } from './model.ts';
 
@@ -21,7 +22,17 @@ export function decide(record: PodRecord, seen: Observed, now: number): Decision
   if (record.gone || pod.metadata.deletionTimestamp !== undefined) return end(record, seen);
   if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return nothing;
   if (isInVpc(pod) && record.address === null) return nothing; // the network plane has not given it an endpoint yet
-  return pod.spec.virtualMachine === undefined ? runContainers(record, seen, now) : runVm(record, seen, now);
+  const at = fencedAt(record, now);
+  if (at !== null && now >= at) return fence(seen);
+  const { steps, wakeAt } = pod.spec.virtualMachine === undefined ? runContainers(record, seen, now) : runVm(record, seen, now);
+  return { steps, wakeAt: at === null ? wakeAt : Math.min(at, wakeAt ?? at) };
+}
+
+/** The region gave no word for too long: what runs ends, nothing starts. The sandbox, and with it the address, stays for when it is wanted again. */
+function fence(seen: Observed): Decision {
+  if (seen.vm !== null) return seen.vm.power === 'shutdown' ? nothing : { steps: [{ kind: 'stop-vm', graceMs: FENCE_GRACE_MS }], wakeAt: null };
+  const running = seen.containers.filter((c) => c.state === 'running');
+  return { steps: running.map((c) => ({ kind: 'stop-container', id: c.id, graceMs: FENCE_GRACE_MS })), wakeAt: null };
 }
 
 function graceMsOf(record: PodRecord): number {

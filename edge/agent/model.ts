@@ -33,6 +33,8 @@ export interface PodRecord {
   /** Starts so far per container (the VM counts as one), the next start's attempt number. */
   readonly starts: Readonly<Record<string, number>>;
   readonly crashes: Readonly<Record<string, Crash>>;
+  /** Of a fenced pod: when the region was asked last whether it wants it, and said yes; ms. Absent = it has not said so yet. */
+  readonly wordAt?: number;
 }
 
 export interface ObservedSandbox {

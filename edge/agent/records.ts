@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Pod } from '../../api/kinds/core.ts';
 import type { Logger } from '../../base/log.ts';
 import { writeDurably } from '../../certs/files.ts';
+import { FENCE_AFTER } from './fence.ts';
 import { uidOf, type PodRecord } from './model.ts';
 import { RESTORE_FROM, SEND_TO } from './vm/transfer.ts';
 
@@ -49,7 +50,10 @@ export class Records {
       this.#records.set(uid, { ...old, pod });
       return false;
     }
-    this.#write(uid, { ...(old ?? { address: null, provisioned: false, starts: {}, crashes: {} }), pod, gone: false });
+    const { wordAt, ...known } = old ?? { address: null, provisioned: false, starts: {}, crashes: {} };
+    // the time of a fence runs from a word that was heard while there was one
+    const isFenced = wordAt !== undefined && old?.pod.metadata.annotations?.[FENCE_AFTER] !== undefined;
+    this.#write(uid, { ...known, ...(isFenced ? { wordAt } : {}), pod, gone: false });
     return true;
   }
 
@@ -74,7 +78,7 @@ export class Records {
 }
 
 /** Annotations that the agent acts on. */
-const HEEDED = [RESTORE_FROM, SEND_TO] as const;
+const HEEDED = [RESTORE_FROM, SEND_TO, FENCE_AFTER] as const;
 
 /** Whether two versions of a pod ask for the same; statuses are not asked for. */
 function sameDesire(a: Pod, b: Pod): boolean {

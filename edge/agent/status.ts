@@ -2,9 +2,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Condition } from '../../api/object.ts';
 import type { Pod, PodStatus, VirtualMachine } from '../../api/kinds/core.ts';
+import { FENCE_CONDITION, fenceCondition } from './fence.ts';
 import { isInVpc, type Observed, type ObservedContainer, type PodRecord } from './model.ts';
 
-const OURS: ReadonlySet<string> = new Set(['PodScheduled', 'Initialized', 'ContainersReady', 'Ready']);
+const OURS: ReadonlySet<string> = new Set(['PodScheduled', 'Initialized', 'ContainersReady', 'Ready', FENCE_CONDITION]);
 
 type ContainerStatuses = NonNullable<PodStatus['containerStatuses']>;
 
@@ -29,6 +30,7 @@ export function podStatus(record: PodRecord, seen: Observed, context: StatusCont
     const old = before?.conditions?.find((c) => c.type === type);
     return { type, status, ...(value || reason === undefined ? {} : { reason }), lastTransitionTime: old?.status === status && old.lastTransitionTime !== undefined ? old.lastTransitionTime : iso };
   };
+  const fence = fenceCondition(record, iso);
   const podIp = !inVpc ? context.hostIp : record.address?.address;
   return {
     phase: phase ?? 'Pending',
@@ -37,7 +39,7 @@ export function podStatus(record: PodRecord, seen: Observed, context: StatusCont
     startTime: before?.startTime ?? iso,
     ...(ready || why === null ? {} : { reason: why.reason, message: why.message }),
     // Conditions that others set (readiness gates, the network plane) stay.
-    conditions: [condition('PodScheduled', true), condition('Initialized', true), condition('ContainersReady', ready, 'NotReady'), condition('Ready', ready, why?.reason ?? 'NotReady'), ...(before?.conditions ?? []).filter((c) => !OURS.has(c.type))],
+    conditions: [condition('PodScheduled', true), condition('Initialized', true), condition('ContainersReady', ready, 'NotReady'), condition('Ready', ready, why?.reason ?? 'NotReady'), ...(fence === null ? [] : [fence]), ...(before?.conditions ?? []).filter((c) => !OURS.has(c.type))],
     ...(body.containerStatuses === undefined ? {} : { containerStatuses: body.containerStatuses }),
     ...(body.virtualMachineStatus === undefined ? {} : { virtualMachineStatus: body.virtualMachineStatus }),
   };

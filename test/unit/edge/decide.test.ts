@@ -1,9 +1,15 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import type { Pod, PodSpec } from '../../../api/kinds/core.ts';
 import { afterEnd, startableAt } from '../../../edge/agent/backoff.ts';
+import { silentLogger } from '../../../base/log.ts';
 import { decide } from '../../../edge/agent/decide.ts';
+import { FENCE_AFTER, FENCE_CONDITION } from '../../../edge/agent/fence.ts';
 import type { Observed, ObservedContainer, PodAddress, PodRecord, Step } from '../../../edge/agent/model.ts';
+import { Records } from '../../../edge/agent/records.ts';
 import { podStatus, sameStatus } from '../../../edge/agent/status.ts';
 import { suite } from '../../kit/suite.ts';
 
@@ -137,6 +143,54 @@ it('is Ready only with probes answered and the endpoint provisioned, and keeps t
   const second = at({ ...r, pod: { ...r.pod, status: kept } }, { ...seen, probes: { a: true } }, 99_000);
   assert.ok(sameStatus(kept, second));
   assert.is(at(r, { ...seen, containers: [container({ state: 'exited', exitCode: 1 })] }, 1).containerStatuses?.[0]?.ready, false);
+});
+
+const fenced = (change: Partial<PodRecord> = {}, seconds = '30'): PodRecord => {
+  const r = record({}, { wordAt: 1_000_000, ...change });
+  return { ...r, pod: { ...r.pod, metadata: { ...r.pod.metadata, annotations: { [FENCE_AFTER]: seconds } } } };
+};
+
+it('stops a fenced pod when its region gave no word for too long, starts nothing of it, and goes on after the next word', () => {
+  const running = { ...nothing, ...live, containers: [container()] };
+  const ended = { ...nothing, ...live, containers: [container({ state: 'exited' })] };
+  const before = decide(fenced(), running, 1_029_999);
+  assert.equal(before, { steps: [], wakeAt: 1_030_000 }, 'it wakes up in time');
+  assert.equal(decide(fenced(), running, 1_030_000).steps, [{ kind: 'stop-container', id: 'c0', graceMs: 1_000 }]);
+  assert.equal(decide(fenced(), ended, 1_030_001), { steps: [], wakeAt: null });
+  assert.equal(decide(fenced(), nothing, 1_500_000), { steps: [], wakeAt: null }, 'nor after a boot');
+  assert.equal(kinds(decide(fenced({ wordAt: 1_499_000 }), ended, 1_500_000).steps), ['note-end']);
+  assert.equal(decide(fenced(), running, 900_000).steps.length, 1, 'a clock that was set back proves nothing');
+  assert.equal(decide(fenced({}, 'never'), running, 9e12).steps, []);
+  const { wordAt: _, ...unarmed } = fenced();
+  assert.equal(decide(unarmed, running, 9e12), { steps: [], wakeAt: null }, 'not before the first word');
+});
+
+it('says that it stops a pod by itself only when it would', () => {
+  const armed = (r: PodRecord): unknown => podStatus(r, nothing, { hostIp: 'h', now: 0 }).conditions?.filter((c) => c.type === FENCE_CONDITION).map((c) => `${c.status} ${c.message}`);
+  const { wordAt: _, ...unarmed } = fenced();
+  assert.equal([armed(fenced()), armed(unarmed), armed(record())], [['True 30'], [], []]);
+});
+
+it('keeps on disk when a fenced pod was wanted last; a fence that is new begins to count with the next word', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'px-records-'));
+  try {
+    const records = new Records(dir, silentLogger);
+    records.load();
+    const plain = record().pod;
+    const { pod } = fenced();
+    records.desire(plain);
+    records.change('u', { wordAt: 5 });
+    records.desire(pod);
+    assert.is(records.get('u')?.wordAt, undefined);
+    records.change('u', { wordAt: 7 });
+    records.desire({ ...pod, metadata: { ...pod.metadata, annotations: { [FENCE_AFTER]: '60' } } });
+    const again = new Records(dir, silentLogger);
+    again.load();
+    assert.is(again.get('u')?.wordAt, 7);
+    assert.is(again.get('u')?.pod.metadata.annotations?.[FENCE_AFTER], '60');
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });
 
 run();
