@@ -16,7 +16,7 @@ const map: readonly [who: string, files: readonly (() => Promise<{ register: Reg
   ['See it, check it, measure it:', [() => import('./verbs/demo.ts'), () => import('./verbs/run.ts')]],
   ['One machine, for real use:', [() => import('./verbs/up.ts')]],
   ['At a site, for field engineers:', [() => import('./verbs/site.ts'), () => import('./verbs/leave.ts')]],
-  ['Where applications run, for their owners and operators:', [() => import('./verbs/scheduling.ts'), () => import('./verbs/vm.ts')]],
+  ['Where applications run, for their owners and operators:', [() => import('./verbs/scheduling.ts'), () => import('./verbs/simulate.ts'), () => import('./verbs/vm.ts')]],
   ['Gateways, identity and network, for operators:', [() => import('./verbs/presence.ts'), () => import('./verbs/certs.ts'), () => import('./verbs/net.ts')]],
   ['Labs on this machine:', [() => import('./verbs/topology.ts')]],
   ['Daemons in the foreground, for service managers:', [() => import('./verbs/daemons.ts')]],
