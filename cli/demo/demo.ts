@@ -6,6 +6,8 @@ import { showPresences } from './presences.ts';
 import { Report, type CheckLine } from './report.ts';
 import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.ts';
 import { surviveKills } from './survive.ts';
+import { askInAdvance } from './foresight.ts';
+import { moveWithState } from './stateful.ts';
 import { joinSites, startControl } from './opening.ts';
 import { Story } from './story.ts';
 
@@ -32,11 +34,13 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
   const parts: readonly [title: string, body: (s: Story) => Promise<void>][] = [
     ['A tenant, its network, a container application and a VM application', (s) => s.deployApplications()],
     ['Clients in four regions are served', (s) => s.serveClients()],
+    ['What the scheduler says in advance', askInAdvance],
     ['Traffic shifts, and the applications follow', (s) => s.shiftTraffic()],
     ['The uplink is cut', cutUplink],
     ['Everything at the cut site dies and boots again, without the cloud', killSite],
     ['The uplink returns', restoreUplink],
     ...(options.kills === true ? [['Any one process dies', surviveKills] satisfies [string, (s: Story) => Promise<void>]] : []),
+    ['A VM moves with its state', moveWithState],
     ['Single services across the gateways, and refusals', (s) => showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '')],
   ];
   try {

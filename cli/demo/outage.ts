@@ -2,6 +2,7 @@
 import { execa } from 'execa';
 import { setLink } from '../../topologies/run.ts';
 import type { NodeFacts } from './facts.ts';
+import { foresee } from './foresight.ts';
 import { allNodes } from './opening.ts';
 import { seconds, until } from './report.ts';
 import { APPLICATIONS, HOT_RATE, type Story } from './story.ts';
@@ -27,6 +28,7 @@ async function podsRunning(story: Story): Promise<{ readonly containers: number;
 export async function cutUplink(story: Story): Promise<void> {
   const { report, traffic } = story;
   const running = await podsRunning(story);
+  const foreseen = await foresee(story);
   report.say(`cutting the uplink of ${story.hot.name}`);
   const from = Date.now();
   await setUplink(story, false);
@@ -40,6 +42,9 @@ export async function cutUplink(story: Story): Promise<void> {
   report.check('seconds to fail over when the uplink is cut', `${seconds(Math.max(0, took))}, ${s.failed} of ${s.sent} requests failed, ${s.retried} answered by the second front`, took < 10_000);
   await sleep(6_000);
   await story.tell();
+  const placed = await Promise.all(APPLICATIONS.map(async (a) => (await story.placementOf(a)).spec.sites.map((x) => x.site)));
+  const hit = APPLICATIONS.filter((a, i) => placed[i]?.includes(foreseen.get(a) ?? '') === true);
+  report.check('who takes over is what what-if had said', APPLICATIONS.map((a, i) => `${a.split('/').at(-1) ?? ''}: said ${foreseen.get(a) ?? 'nobody new'}, is at ${placed[i]?.join(', ') ?? ''}`).join('; '), hit.length === foreseen.size);
   const still = await podsRunning(story);
   report.check(`pods on ${story.hot.name} keep running while it is cut off`, `${still.containers} container and ${still.vms} VM pods, as before`, still.vms === running.vms && still.containers === running.containers && still.vms > 0 && still.containers > 0);
 }
