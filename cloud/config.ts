@@ -1,7 +1,9 @@
 /** The region process' configuration: default, unit and meaning beside every key; an unknown key is an error. None is reloadable. */
 import { join } from 'node:path';
-import { Type, type Static } from 'typebox';
+import type { Static } from 'typebox';
 import { decodeConfig } from '../api/config.ts';
+import { Type } from '../api/type.ts';
+import { checkStore, StoreSchema } from './store/open.ts';
 
 const strict = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' });
@@ -24,15 +26,7 @@ export const RegionSchema = Type.Object(
     kubeconfig: Type.Optional(Type.String({ minLength: 1 })),
     /** Names and addresses that the region's own certificate is for, beside localhost and the listen address. */
     names: Type.Array(Type.String({ minLength: 1 }), { default: [] }),
-    store: Type.Object(
-      {
-        /** Most that the database may grow to, MiB. */
-        mapSizeMiB: Type.Integer({ minimum: 64, default: 16_384 }),
-        /** Revisions of history that a watch can resume from. */
-        keepRevisions: Type.Integer({ minimum: 1000, default: 100_000 }),
-      },
-      { ...strict, default: {} },
-    ),
+    store: StoreSchema,
     logLevel: Type.Union(['debug', 'info', 'warn', 'error'].map((l) => Type.Literal(l)), { default: 'info' }),
   },
   strict,
@@ -42,5 +36,6 @@ export type RegionConfig = Static<typeof RegionSchema> & { readonly kubeconfig: 
 
 export function decodeRegionConfig(input: unknown, source: string): RegionConfig {
   const config = decodeConfig(RegionSchema, input, source);
+  checkStore(config.store, source);
   return Object.freeze({ ...config, kubeconfig: config.kubeconfig ?? join(config.dataDir, 'admin.kubeconfig') });
 }

@@ -21,7 +21,7 @@ import { createNetworkPlane } from './mizar/network-plane.ts';
 import { NodeAgents } from './node-agents.ts';
 import { currentIdentity, regionIdentity, type RegionIdentity } from './region-identity.ts';
 import { ServedCertificate } from './served-certificate.ts';
-import { openLmdbStore } from './store/lmdb.ts';
+import { openStore } from './store/open.ts';
 
 export interface RunningRegion {
   readonly url: string;
@@ -63,7 +63,7 @@ class Revocations implements Service {
 export async function startRegion(config: RegionConfig, log: Logger): Promise<RunningRegion> {
   const served = new ServedCertificate<RegionIdentity>({ first: regionIdentity(config), read: (known) => currentIdentity(config, known, Date.now()), onChange: (fresh) => renewed(fresh), log });
   const tls = served.now.tls;
-  const store = await openLmdbStore({ path: join(config.dataDir, 'store.mdb'), mapSizeBytes: config.store.mapSizeMiB * 2 ** 20, keepRevisions: config.store.keepRevisions, log });
+  const store = await openStore(config.store, { file: join(config.dataDir, 'store.mdb'), name: config.region }, log);
   const revocations: Revocations = new Revocations(() => new Informer<RevocationMap>({ client: api.localClient(), resource: Resources.ConfigMap, list: { ...REVOCATIONS_PLACE, fieldSelector: `metadata.name=${REVOCATIONS_NAME}` }, log }));
   const api: ApiServer = createApiServer({
     store,

@@ -25,7 +25,11 @@ function readConfig(path: string | undefined): unknown {
 
 /** Runs until told to stop; a second signal ends at once. */
 async function foreground(what: string, start: () => Promise<{ stop(): Promise<void> }>): Promise<void> {
-  const running = await start();
+  const running = await start().catch((error: unknown) => {
+    // Its error is printed and its code set by then; what a library goes on trying must not hold the process.
+    setTimeout(() => process.exit(), 500).unref();
+    throw error;
+  });
   const told = new Promise<void>((resolve) => {
     let times = 0;
     const onSignal = (): void => {

@@ -6,6 +6,7 @@ import { Etcd3, EtcdLeaseInvalidError, GRPCDeadlineExceededError, GRPCNotFoundEr
 import type { IKeyValue, IRequestOp, IResponseOp, IWatchResponse, Watcher } from 'etcd3';
 import { MeshError } from '../../api/errors.ts';
 import type { Logger } from '../../base/log.ts';
+import { Loop } from '../../base/loop.ts';
 import { Channel } from './channel.ts';
 import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult } from './port.ts';
 
@@ -18,10 +19,15 @@ export interface EtcdOptions {
   readonly log: Logger;
   /** @default 10000 */
   readonly timeoutMs?: number;
+  /** History is forgotten every few minutes up to so many revisions ago; absent = by whoever runs the cluster. */
+  readonly keepRevisions?: number;
 }
 
 /** gRPC's own limit of 4 MB is less than a list of a few thousand objects. */
 const MAX_MESSAGE = 256 * 2 ** 20;
+
+/** Any number of processes may ask for it: one that comes late changes nothing. */
+const COMPACT_MS = 300_000;
 
 function translate(error: unknown): MeshError {
   if (error instanceof MeshError) return error;
@@ -190,6 +196,21 @@ class EtcdStore implements Store {
     });
   }
 
+  async keepCompact(keepRevisions: number): Promise<void> {
+    const loop = new Loop({
+      name: 'etcd compaction',
+      log: this.#log,
+      resyncMs: 0,
+      run: async () => {
+        const upTo = (await this.revision()) - keepRevisions;
+        if (upTo > 0) await this.compact(upTo);
+        return COMPACT_MS;
+      },
+    });
+    await loop.start(this.#closing.signal);
+    loop.trigger('store', COMPACT_MS);
+  }
+
   async close(): Promise<void> {
     this.#closing.abort(new Error('the store is closed'));
     this.#client.close();
@@ -209,5 +230,7 @@ function endOf(prefix: Buffer): Buffer {
 }
 
 export async function openEtcdStore(options: EtcdOptions): Promise<Store> {
-  return new EtcdStore(options);
+  const store = new EtcdStore(options);
+  if (options.keepRevisions !== undefined) await store.keepCompact(options.keepRevisions);
+  return store;
 }

@@ -22,6 +22,8 @@ export interface LmdbOptions {
   readonly mapSizeBytes?: number;
   /** Revisions of history kept for watches and reads. @default 100000 */
   readonly keepRevisions?: number;
+  /** Most that history may take on disk; the oldest goes first. @default 1 GiB */
+  readonly historyBytes?: number;
 }
 
 /** [type, key, value, previous value, createRevision, previous createRevision, previous modRevision] */
@@ -30,6 +32,8 @@ type LoggedEvent = readonly [0 | 1, string, Uint8Array | null, Uint8Array | null
 const HEADER_BYTES = 24; // createRevision, modRevision, lease; doubles hold integers to 2^53
 const MAX_KEY_BYTES = 1_900; // LMDB's own limit is 1,978
 const COMPACT_EVERY = 5_000;
+/** A look at history's size is due when so much of its limit was written. */
+const LOOK_SHARE = 16;
 /** Entries read one by one that are kept; what is written to is dropped. Namespaces, nodes and leases are read far more often than they change. */
 const HOT_ENTRIES = 2_048;
 const HOT_BYTES = 4_096;
@@ -70,6 +74,8 @@ class LmdbStore implements Store {
   #assigned: number;
   #compacted: number;
   #closed = false;
+  /** Since history's size was looked at. */
+  #writtenBytes = 0;
   /** Only committed entries: dropped once their write is acknowledged, and a read before that sees the old commit anyway. */
   readonly #hot = new Map<string, Entry>();
 
@@ -174,9 +180,24 @@ class LmdbStore implements Store {
     if (done.ok) {
       for (const op of ops) this.#hot.delete(op.key);
       this.#feed.publish({ revision: done.revision, events });
-      if (done.revision % COMPACT_EVERY === 0) await this.compact(done.revision - (this.#options.keepRevisions ?? 100_000));
+      await this.#forgetOld(done.revision, events);
     }
     return done;
+  }
+
+  /** By number, and by size: a few large objects that change often would fill the disk long before their revisions are many. */
+  async #forgetOld(revision: number, events: readonly StoreEvent[]): Promise<void> {
+    for (const e of events) this.#writtenBytes += (e.value?.length ?? 0) + (e.previous?.length ?? 0);
+    const limit = this.#options.historyBytes ?? 2 ** 30;
+    const isLookDue = this.#writtenBytes >= limit / LOOK_SHARE;
+    if (revision % COMPACT_EVERY !== 0 && !isLookDue) return;
+    this.#writtenBytes = 0;
+    const { pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages } = this.#log.getStats() as Readonly<Record<string, number>>;
+    const bytes = ((treeBranchPageCount ?? 0) + (treeLeafPageCount ?? 0) + (overflowPages ?? 0)) * (pageSize ?? 4_096);
+    const kept = this.#feed.revision - this.#compacted;
+    // Down to a little below the limit, so that the next look finds room.
+    const tooMany = bytes <= limit ? 0 : Math.ceil(kept * (1 - (limit / bytes) * (1 - 1 / LOOK_SHARE)));
+    await this.compact(Math.max(revision - (this.#options.keepRevisions ?? 100_000), this.#compacted + tooMany));
   }
 
   #firstConflict(conditions: readonly Condition[]): { readonly conflict: Condition; readonly current: Entry | null } | null {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import * as assert from 'uvu/assert';
+import { isMeshError } from '../../api/errors.ts';
 import { silentLogger } from '../../base/log.ts';
 import { openLmdbStore } from '../../cloud/store/lmdb.ts';
 import { suite } from '../kit/suite.ts';
@@ -38,6 +39,25 @@ it('keeps revisions, history and leases over a restart', async (t) => {
     assert.equal(batch.events.map((e) => e.key), ['/a']);
     break;
   }
+});
+
+it('keeps history within its bytes, forgets the oldest first, and goes on from what it kept', async (t) => {
+  const path = join(folder(t), 'db');
+  const store = await openLmdbStore({ path, log: silentLogger, historyBytes: 2 * 2 ** 20 });
+  t.after(() => store.close());
+  const big = Buffer.alloc(20_000, 'x');
+  const first = await store.revision();
+  for (let i = 0; i < 40; i++) await Promise.all(Array.from({ length: 10 }, (_, k) => store.txn([], [{ op: 'put', key: `/k/${k}`, value: big }])));
+  const last = await store.revision();
+  assert.throws(() => store.watch({ prefix: '/', after: first }, t.signal), (e: unknown) => isMeshError(e, 'expired'));
+  let kept = 0;
+  for (let r = last; r > first; r--) {
+    if (await store.range({ prefix: '/', revision: r }).then(() => false, () => true)) break;
+    kept += 1;
+  }
+  // 40,000 bytes a revision: what was there before, and what is there now.
+  assert.ok(kept >= 35 && kept <= 70, `${kept} revisions of history`);
+  assert.is((await store.range({ prefix: '/' })).entries.length, 10);
 });
 
 const WRITER = `
