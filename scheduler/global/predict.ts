@@ -88,8 +88,11 @@ export class Forecast {
     }
   }
 
-  /** What is measured, or what is expected within the lead when that is more. */
-  expect(measured: DemandMap, now: number): DemandMap {
+  /**
+   * What is measured, or what is expected within the lead when that is more. `isFull`: the application may have no further instance anyway; to
+   * plan it for those who come later would only take from those who are there.
+   */
+  expect(measured: DemandMap, now: number, isFull: (application: string) => boolean = () => false): DemandMap {
     if (now - this.#expectedAt >= EVERY_MS) {
       this.#expectedAt = now;
       this.#raised = this.#look(measured, now);
@@ -98,7 +101,7 @@ export class Forecast {
     const out = new Map(measured);
     for (const { application, clientRegion, rps } of this.#raised) {
       const before = out.get(application) ?? new Map<string, number>();
-      if (rps <= (before.get(clientRegion) ?? 0)) continue;
+      if (rps <= (before.get(clientRegion) ?? 0) || isFull(application)) continue;
       const own = before === measured.get(application) ? new Map(before) : (before as Map<string, number>);
       out.set(application, own.set(clientRegion, rps));
     }

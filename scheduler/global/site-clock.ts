@@ -33,7 +33,7 @@ export class SiteClock {
     if (newest === undefined || now - newest.arrived >= APART_MS) {
       this.#kept.push({ arrived: now, behind: this.#last });
       if (this.#kept.length > KEPT) this.#kept.shift();
-      this.#judge(now);
+      if (Math.abs(this.#last) > OFF_MS) this.#judge(now);
     }
     return Math.max(0, this.#last - this.#offsetMs);
   }

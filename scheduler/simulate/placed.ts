@@ -51,6 +51,10 @@ export class PlacedApplication {
     return this.#plan?.sites.filter((s) => s.instances > 0) ?? [];
   }
 
+  get isFull(): boolean {
+    return this.placement.reduce((sum, p) => sum + p.instances, 0) >= this.app.policy.instances.max;
+  }
+
   take(plan: ApplicationPlan, now: number): { readonly moves: number; readonly scalings: number } {
     const hadPlace = this.#plan !== null && this.#plan.sites.length > 0;
     const moves = hadPlace ? plan.changes.filter((c) => c.from === 0).length : 0;

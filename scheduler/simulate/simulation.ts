@@ -125,7 +125,7 @@ class Run {
     this.#plannedAt = at;
     const measured = this.#telemetry.demand(at);
     this.#forecast.learn(measured, at);
-    const demand = this.#policy.isPredicting ? this.#forecast.expect(measured, at) : measured;
+    const demand = this.#policy.isPredicting ? this.#forecast.expect(measured, at, (key) => this.#applications.find((a) => a.app.key === key)?.isFull === true) : measured;
     const index = new Map(world.regions.map((r, i) => [r.name, i]));
     const applications = this.#model.applications.map((a, i) => {
       const rows = [...(demand.get(a.key) ?? [])].map(([region, rps]) => ({ region: index.get(region) ?? -1, rps })).filter((d) => d.region >= 0);
