@@ -32,16 +32,17 @@ export class Capacity {
     return app.sizeAt === undefined ? () => plain : (site) => this.sizeOf(app, site);
   }
 
-  take(used: Float64Array, site: number, size: Float64Array, instances: number): void {
-    for (let k = 0; k < this.width; k++) used[site * this.width + k] = (used[site * this.width + k] as number) + instances * (size[k] as number);
+  /** `size[from]` and the numbers after it are what one instance takes. */
+  take(used: Float64Array, site: number, size: Float64Array, instances: number, from = 0): void {
+    for (let k = 0; k < this.width; k++) used[site * this.width + k] = (used[site * this.width + k] as number) + instances * (size[from + k] as number);
   }
 
   /** How many instances of a size still fit. */
-  fits(used: Float64Array, site: number, size: Float64Array): number {
+  fits(used: Float64Array, site: number, size: Float64Array, from = 0): number {
     let n = 10_000;
     const at = site * this.width;
     for (let k = 0; k < this.width; k++) {
-      const one = size[k] as number;
+      const one = size[from + k] as number;
       if (one <= 0) continue;
       const room = ((this.total[at + k] as number) - (used[at + k] as number)) / one;
       if (room < n) n = room;

@@ -23,7 +23,6 @@ export const PACKED_LOAD = 0.9;
 /** Points of a goal that all demand misses by nothing; in proportion to the share and to the lateness. */
 export const GOAL_PENALTY = 50;
 export const AFFINITY_MS = 20;
-export const PREFERENCE_MS = 0.1;
 export const OVER = 1e9;
 export const UNSERVED = 1e7;
 export const BELOW_MIN = 1e6;

@@ -1,11 +1,18 @@
 /**
- * (model, current placements, now) -> plan. Joint over applications: they share the sites' capacity, and each is planned with what the
- * others hold. What runs stays where it is unless leaving it pays twice for the move, so that noise moves nothing and a second plan is empty.
+ * (model, current placements, now) -> plan. Joint over applications: they share the sites' capacity, and what they cost together is made small
+ * (`objective.ts`). What runs stays where it is unless leaving it pays twice for the move, so that noise moves nothing and a second plan is empty.
  */
-import { refusedByPolicy, standingOf } from './eligible.ts';
+import { Nearest } from './candidates.ts';
+import { Capacity } from './capacity.ts';
+import { compose, type Composing } from './compose.ts';
+import { countInstances, steady } from './counts.ts';
+import { apartOf, Decider, type Others, type Setting } from './decide.ts';
+import type { Entry } from './entry.ts';
+import { hindrance, type Outlook } from './hindrance.ts';
+import { Joint } from './joint/joint.ts';
+import { Ledger } from './joint/ledger.ts';
 import type { ApplicationModel, Model, Placements, SiteInstances } from './model.ts';
-import { Nearest, Problems } from './problem.ts';
-import { decideApplication } from './stability.ts';
+import { Problems } from './problem.ts';
 import { Search } from './search.ts';
 
 export interface PlannedSite extends SiteInstances {
@@ -24,6 +31,7 @@ export interface Serve {
 export interface Goal {
   readonly clientRegion: string;
   readonly goalMs: number;
+  /** Served at least so fast is the share of the client region's requests that the goal names. */
   readonly predictedMs: number;
   readonly met: boolean;
   readonly servedFrom: string;
@@ -46,110 +54,136 @@ export interface ApplicationPlan {
 export interface Plan {
   readonly at: number;
   readonly applications: ReadonlyMap<string, ApplicationPlan>;
-  /** Used of each site by index: [site * 2] mCPU, [site * 2 + 1] MiB. */
+  /** Used of each site by index and dimension (`capacity.ts`): mCPU, MiB, then further ones by name. */
   readonly used: Float64Array;
   readonly changed: readonly string[];
 }
 
-interface Context {
-  readonly model: Model;
-  readonly now: number;
-  readonly used: Float64Array;
-  readonly siteIndex: ReadonlyMap<string, number>;
-  readonly problems: Problems;
-  readonly search: Search;
-  /** What is wanted of every application as far as it is known: current, then planned. */
-  readonly placed: Map<string, readonly SiteInstances[]>;
+const NO_KEYS: readonly string[] = [];
+
+function settingOf(model: Model, now: number, nearest: Nearest): Setting {
+  const siteIndex = new Map(model.sites.map((s, i) => [s.name, i]));
+  const capacity = new Capacity(model);
+  return { model, now, capacity, siteIndex, problems: new Problems(model, capacity, siteIndex, nearest), search: new Search() };
 }
 
-function account(c: Context, app: ApplicationModel, sites: readonly SiteInstances[], sign: 1 | -1): void {
-  for (const { site, instances } of sites) {
-    const s = c.siteIndex.get(site);
-    if (s === undefined) continue;
-    c.used[s * 2] = (c.used[s * 2] as number) + sign * instances * app.cpuMilli;
-    c.used[s * 2 + 1] = (c.used[s * 2 + 1] as number) + sign * instances * app.memoryMiB;
+/** Most demand first, then by name. Independent of the order of input. */
+function inOrder(model: Model): readonly ApplicationModel[] {
+  const rps = new Map(model.applications.map((a) => [a, a.demand.reduce((sum, d) => sum + d.rps, 0)]));
+  return model.applications.toSorted((a, b) => (rps.get(b) as number) - (rps.get(a) as number) || (a.key < b.key ? -1 : 1));
+}
+
+export function plan(model: Model, current: Placements, now: number): Plan {
+  const setting = settingOf(model, now, new Nearest(model));
+  const { capacity, siteIndex } = setting;
+  const apart = apartOf(model.applications);
+  const decider = new Decider(setting);
+  const fixed = new Float64Array(capacity.total.length);
+  const order = inOrder(model);
+  const before: Others = { used: fixed, sitesOf: (key) => (current.get(key) ?? []).flatMap((s) => siteIndex.get(s.site) ?? []) };
+  const entries = order.map((app) => decider.enter(app, current.get(app.key) ?? [], apart.get(app.key) ?? NO_KEYS, before));
+  for (const e of entries) hold(e, setting, fixed);
+  const ledger = new Ledger(entries, capacity, fixed.slice(), model.sites.map((s) => s.name));
+  for (const e of entries) if (e.choice.open.length > 0) ledger.put(e, e.choice);
+  const fresh = entries.filter((e) => e.choice.open.length === 0);
+  new Joint(ledger, fresh, fixed, { decider, problems: setting.problems, search: setting.search, now }).run();
+  const used = fixed.slice();
+  const counts = countInstances(entries, ledger.at, siteIndex, capacity, used);
+  const around = composing(setting, used, (key) => ledger.placeOf(key), (key) => apart.get(key) ?? NO_KEYS);
+  const applications = new Map(entries.map((e) => [e.app.key, compose(e, counts.get(e.app.key) ?? [], around)]));
+  return { at: now, applications, used, changed: [...applications.values()].filter((a) => a.changes.length > 0).map((a) => a.key) };
+}
+
+/** Instances that run on at a site out of reach still take of it. */
+function hold(e: Entry, { capacity, siteIndex }: Setting, used: Float64Array): void {
+  for (const h of e.held) {
+    const s = siteIndex.get(h.site);
+    if (s !== undefined) capacity.take(used, s, capacity.sizeOf(e.app, s), h.instances);
   }
 }
 
-function planOne(c: Context, app: ApplicationModel, current: readonly SiteInstances[]): ApplicationPlan {
-  account(c, app, current, -1);
-  const planned = decideApplication(app, current, c);
-  c.placed.set(app.key, planned.sites);
-  account(c, app, planned.sites, 1);
-  return planned;
-}
-
-function totalRps(app: ApplicationModel): number {
-  return app.demand.reduce((sum, d) => sum + d.rps, 0);
-}
-
-function context(model: Model, placements: Placements, now: number, nearest: Nearest, used: Float64Array): Context {
-  const siteIndex = new Map(model.sites.map((s, i) => [s.name, i]));
-  return { model, now, used, siteIndex, problems: new Problems(model, siteIndex, nearest), search: new Search(), placed: new Map(placements) };
-}
-
-/** Those that must run first in the order: more demand, then by name. Independent of the order of input. */
-export function plan(model: Model, current: Placements, now: number): Plan {
-  const used = new Float64Array(model.sites.length * 2);
-  const c = context(model, current, now, new Nearest(model), used);
-  for (const app of model.applications) account(c, app, current.get(app.key) ?? [], 1);
-  const order = model.applications.map((app) => ({ app, rps: totalRps(app) })).sort((a, b) => b.rps - a.rps || (a.app.key < b.app.key ? -1 : 1));
-  const applications = new Map<string, ApplicationPlan>();
-  for (const { app } of order) applications.set(app.key, planOne(c, app, current.get(app.key) ?? []));
-  return { at: now, applications, used, changed: [...applications.values()].filter((a) => a.changes.length > 0).map((a) => a.key) };
+function composing(setting: Setting, used: Float64Array, siteNames: (key: string) => readonly string[], apart: (key: string) => readonly string[]): Composing {
+  return { model: setting.model, now: setting.now, capacity: setting.capacity, siteIndex: setting.siteIndex, used, apart, isAt: (key, site) => siteNames(key).includes(site) };
 }
 
 /** Plans again only the applications named, from the previous plan; the model's sites and matrix are those of the previous plan. */
 export class Replanner {
-  readonly #model: Model;
   readonly #nearest: Nearest;
   readonly #byKey: Map<string, ApplicationModel>;
-  readonly #context: Context;
   readonly #plans: Map<string, ApplicationPlan>;
+  readonly #setting: Setting;
+  readonly #used: Float64Array;
+  readonly #apart: ReadonlyMap<string, readonly string[]>;
 
   constructor(model: Model, previous: Plan) {
-    this.#model = model;
     this.#nearest = new Nearest(model);
+    this.#setting = settingOf(model, previous.at, this.#nearest);
     this.#byKey = new Map(model.applications.map((a) => [a.key, a]));
     this.#plans = new Map(previous.applications);
-    this.#context = context(model, new Map([...previous.applications].map(([k, p]) => [k, p.sites])), previous.at, this.#nearest, previous.used.slice());
+    this.#used = previous.used.slice();
+    this.#apart = apartOf(model.applications);
   }
 
   replan(app: ApplicationModel, now: number): ApplicationPlan {
+    const setting = { ...this.#setting, now };
     const before = this.#plans.get(app.key)?.sites ?? [];
-    const known = this.#byKey.get(app.key) ?? app;
-    account(this.#context, known, before, -1); // what it held was of its old size
-    account(this.#context, app, before, 1);
+    this.#account(this.#byKey.get(app.key) ?? app, before, -1);
     this.#byKey.set(app.key, app);
-    const planned = planOne({ ...this.#context, now }, app, before);
+    const apart = app.policy.antiAffinity === undefined ? (this.#apart.get(app.key) ?? NO_KEYS) : (apartOf([app, ...this.#byKey.values()]).get(app.key) ?? NO_KEYS);
+    const names = (key: string): readonly string[] => (this.#plans.get(key)?.sites ?? NO_SITES).map((s) => s.site);
+    const others: Others = { used: this.#used, sitesOf: (key) => names(key).flatMap((s) => setting.siteIndex.get(s) ?? []) };
+    setting.problems.forget();
+    const decider = new Decider(setting);
+    const entry = decider.enter(app, before, apart, others);
+    this.#account(app, entry.held, 1);
+    entry.choice = decider.solve(entry, others);
+    this.#account(app, entry.held, -1);
+    const today = entry.choice.open.map((c) => entry.serving.find((s) => s.site === setting.model.sites[entry.small.sites[c] as number]?.name)?.instances ?? null);
+    const used = this.#used;
+    const counts = steady(entry, today).map((n, i) => this.#fitting(entry, i, n));
+    const planned = compose(entry, counts, composing(setting, used, names, () => apart));
     this.#plans.set(app.key, planned);
+    this.#account(app, planned.sites, 1);
     return planned;
   }
 
   get sites(): Model['sites'] {
-    return this.#model.sites;
+    return this.#setting.model.sites;
+  }
+
+  #fitting(entry: Entry, i: number, n: number): number {
+    const c = entry.choice.open[i] as number;
+    const s = entry.small.sites[c] as number;
+    const { capacity } = this.#setting;
+    return Math.min(n, Math.max(entry.choice.least[i] as number, capacity.fits(this.#used, s, capacity.sizeOf(entry.app, s))));
+  }
+
+  #account(app: ApplicationModel, sites: readonly SiteInstances[], sign: 1 | -1): void {
+    const { capacity, siteIndex } = this.#setting;
+    for (const { site, instances } of sites) {
+      const s = siteIndex.get(site);
+      if (s !== undefined) capacity.take(this.#used, s, capacity.sizeOf(app, s), sign * instances);
+    }
   }
 }
 
-/** Why sites are not used by an application: only computed when somebody asks. */
-export function refusals(model: Model, app: ApplicationModel, planned: ApplicationPlan, used: Float64Array, now: number): readonly { readonly site: string; readonly reason: string }[] {
+const NO_SITES: readonly PlannedSite[] = [];
+
+/** Why sites are not used by an application: only computed when somebody asks. `placed`: where the others are, for those that it is kept apart from. */
+export function refusals(model: Model, app: ApplicationModel, planned: ApplicationPlan, used: Float64Array, now: number, placed?: ReadonlyMap<string, ApplicationPlan>): readonly { readonly site: string; readonly reason: string }[] {
   const main = app.demand.toSorted((a, b) => b.rps - a.rps)[0];
   const serving = planned.serves.find((s) => main !== undefined && s.clientRegion === model.clientRegions[main.region]);
+  const apart = placed === undefined ? NO_KEYS : (apartOf(model.applications).get(app.key) ?? NO_KEYS);
+  const outlook: Outlook = { model, now, capacity: new Capacity(model), used, apart: () => apart, isAt: (key, site) => placed?.get(key)?.sites.some((s) => s.site === site) === true };
   return model.sites.flatMap((site, s) => {
     if (planned.sites.some((p) => p.site === site.name)) return [];
     const because = (reason: string): readonly { site: string; reason: string }[] => [{ site: site.name, reason }];
-    const policy = refusedByPolicy(app.policy, site);
-    if (policy !== null) return because(policy);
-    const standing = standingOf(app.policy, site, now);
-    if (standing !== 'open') return because(`is ${site.reach} since ${new Date(site.since).toISOString()}`);
-    const avoid = app.avoid.find((a) => a.site === site.name && a.until > now);
-    if (avoid !== undefined) return because(avoid.reason);
-    const [cpu, memory] = [site.cpuMilli - (used[s * 2] as number), site.memoryMiB - (used[s * 2 + 1] as number)];
-    if (cpu < app.cpuMilli || memory < app.memoryMiB) return because(`has ${cpu} mCPU and ${memory} MiB free; one instance needs ${app.cpuMilli} and ${app.memoryMiB}`);
+    const hinders = hindrance(outlook, app, s);
+    if (hinders !== null) return because(hinders);
     if (main === undefined || serving === undefined) return because('is not needed: no demand asks for it');
-    const ms = model.rtt[main.region * model.sites.length + s] as number;
+    const way = model.rtt[main.region * model.sites.length + s] as number;
     const region = model.clientRegions[main.region] as string;
-    if (Number.isNaN(ms)) return because(`has no measured latency from client region ${region}`);
-    return because(ms >= serving.rttMs ? `is ${ms.toFixed(1)} ms from client region ${region}; ${serving.site} serves it from ${serving.rttMs.toFixed(1)} ms` : `would gain client region ${region} ${(serving.rttMs - ms).toFixed(1)} ms, which does not pay for the instance or the move`);
+    if (Number.isNaN(way)) return because(`has no measured latency from client region ${region}`);
+    return because(way >= serving.rttMs ? `is ${way.toFixed(1)} ms from client region ${region}; ${serving.site} serves it from ${serving.rttMs.toFixed(1)} ms` : `would gain client region ${region} ${(serving.rttMs - way).toFixed(1)} ms, which does not pay for the instance or the move`);
   });
 }

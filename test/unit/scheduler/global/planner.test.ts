@@ -67,7 +67,7 @@ it('spreads over regions, keeps at least min, and shows demand beyond max as unm
 
 it('names the binding constraint of a goal that no allowed site can meet', () => {
   const p = plan(world([app('web', { a: 40 }, { policy: { ...policy, edgeAllowed: false, latency: [{ percentile: 95, milliseconds: 10 }] } })]), new Map(), NOW);
-  assert.match(p.applications.get('acme/default/web')?.unmet.join() ?? '', /client region a: 39 ms from west-zone, goal 10 ms: no allowed site with room is nearer/);
+  assert.match(p.applications.get('acme/default/web')?.unmet.join() ?? '', /client region a: 39 ms from west-zone, goal 10 ms: west-edge-a \(3\.0 ms\) is an edge site; the policy says edgeAllowed: false/);
 });
 
 it('keeps applications apart that must not share a site, and together that should', () => {

@@ -1,0 +1,174 @@
+/**
+ * All applications together. Each goes where it is best alone; where that asks more of a site than there is, those that lose least by it go
+ * elsewhere; then applications take over room that was given back, push out others that lose less than they gain, and are tried in other orders.
+ * Only applications at sites that are full are looked at more than once. Deterministic: every order is by demand or name, or of a fixed seed.
+ */
+import { ALL } from '../candidates.ts';
+import { besideOf, type Decider } from '../decide.ts';
+import type { Choice, Entry } from '../entry.ts';
+import { PACKED_LOAD } from '../objective.ts';
+import type { Problems } from '../problem.ts';
+import type { Search } from '../search.ts';
+import { makeRoom } from './eviction.ts';
+import { Ledger } from './ledger.ts';
+import { reorder } from './reorder.ts';
+
+const ROUNDS = 4;
+const GAIN = 1e-6;
+
+/** Rows x sites that the search may visit to make the plan better: as much as keeps small models quick, and a part of the whole for large ones. */
+const budget = (alone: number): number => Math.max(0.15 * alone, 3e6 - 3 * alone, 5e5);
+
+export interface JointSetting {
+  readonly decider: Decider;
+  readonly problems: Problems;
+  readonly search: Search;
+  readonly now: number;
+}
+
+export class Joint {
+  readonly ledger: Ledger;
+  readonly #s: JointSetting;
+  /** Applications without a place so far, most demand first. */
+  readonly #fresh: readonly Entry[];
+  /** What is taken by instances that nobody decides about. */
+  readonly #fixed: Float64Array;
+  #until = 0;
+
+  /** `entries`: most demand first; those that run are in the ledger already. */
+  constructor(ledger: Ledger, fresh: readonly Entry[], fixed: Float64Array, setting: JointSetting) {
+    this.ledger = ledger;
+    this.#fixed = fixed;
+    this.#s = setting;
+    this.#fresh = fresh;
+  }
+
+  run(): void {
+    this.#alone();
+    const alone = this.work;
+    for (const s of this.ledger.crowded()) makeRoom(this, s, null);
+    const all = this.ledger.entries.filter((e) => e.serving.length > 0 || e.near.length > 0 || this.wishes(e));
+    this.#settle(all, true);
+    const tight = all.filter((e) => this.wishes(e));
+    if (tight.length === 0) return;
+    this.#until = this.work + budget(alone);
+    for (let round = 0; round < ROUNDS && this.#push(tight); round++) this.#settle(tight, false);
+    if (this.#fresh.length > 0) reorder(this, tight);
+    this.#settle(tight, false);
+  }
+
+  /** Is there work left that may be done? */
+  get mayGoOn(): boolean {
+    return this.work < this.#until;
+  }
+
+  /** Solves an entry with the room that is left, and puts it there. */
+  place(entry: Entry): Choice {
+    this.ledger.remove(entry);
+    let choice = this.#s.decider.solve(entry, this.ledger);
+    if (choice.broken > 0 && this.#refresh(entry)) choice = this.#s.decider.solve(entry, this.ledger);
+    this.ledger.put(entry, choice);
+    return choice;
+  }
+
+  get work(): number {
+    return this.#s.search.work;
+  }
+
+  /** Is some site better for some of its demand than the one that serves it, and without room for that? */
+  wishes(entry: Entry): boolean {
+    if (entry.choice.broken > 0) return true;
+    const { sites, problem } = entry.small;
+    const { used, capacity } = this.ledger;
+    const K = capacity.width;
+    const now = new Float64Array(problem.regions).fill(Number.POSITIVE_INFINITY);
+    for (const f of entry.choice.flows) {
+      const u = problem.unit[f.r * problem.candidates + f.c] as number;
+      now[f.r] = now[f.r] === Number.POSITIVE_INFINITY ? u : Math.max(now[f.r] as number, u);
+    }
+    for (let c = 0; c < sites.length; c++) {
+      let rps = 0;
+      for (let r = 0; r < problem.regions; r++) if ((problem.unit[r * problem.candidates + c] as number) < (now[r] as number) - GAIN) rps += problem.rps[r] as number;
+      if (rps === 0) continue;
+      const i = entry.choice.open.indexOf(c);
+      if (i >= 0) return true; // open, better, and yet not taken: it is full
+      const room = capacity.fits(used, sites[c] as number, problem.size, c * K);
+      if (room * PACKED_LOAD * problem.perInstance < rps && (problem.allowed[c] as number) > room) return true;
+    }
+    return false;
+  }
+
+  /** Those without a place, each as if it were the only one; then together. */
+  #alone(): void {
+    for (const wanting of [false, true]) {
+      const choices: [Entry, Choice][] = [];
+      for (const e of this.#fresh) {
+        if (e.near.length > 0 !== wanting) continue;
+        if (wanting) this.#sit(e);
+        const choice = this.#s.decider.solve(e, this.ledger);
+        if (e.apart.length > 0) this.ledger.put(e, choice);
+        else choices.push([e, choice]);
+      }
+      for (const [e, choice] of choices) this.ledger.put(e, choice);
+    }
+  }
+
+  /** Each in turn with the room that the others leave, until nobody moves. */
+  #settle(entries: readonly Entry[], isFirst: boolean): void {
+    for (let round = 0; round < ROUNDS; round++) {
+      let isChanged = false;
+      for (const e of entries) {
+        if ((round > 0 || !isFirst) && !this.#gotRoom(e)) continue;
+        const before = e.choice.score;
+        this.ledger.remove(e);
+        if (isFirst && round === 0 && e.near.length > 0) this.#sit(e);
+        if (this.place(e).score < before - GAIN) isChanged = true;
+      }
+      if (!isChanged) return;
+    }
+  }
+
+  #gotRoom(e: Entry): boolean {
+    return e.small.sites.some((s) => (this.ledger.freed[s] as number) > e.solvedAt);
+  }
+
+  /** Who would gain more by a full site than those lose who are there. */
+  #push(tight: readonly Entry[]): boolean {
+    let isChanged = false;
+    for (const e of tight) {
+      if (!this.mayGoOn) break;
+      const before = e.choice;
+      const done = this.ledger.attempt(() => {
+        this.ledger.remove(e);
+        const ideal = this.#s.decider.solve(e, { used: this.#fixed, sitesOf: this.ledger.sitesOf });
+        if (ideal.score >= before.score - GAIN) return false;
+        this.ledger.put(e, ideal);
+        let gain = before.score - ideal.score;
+        for (const c of ideal.open) {
+          const s = e.small.sites[c] as number;
+          if (this.ledger.excess(s) > 0) gain -= makeRoom(this, s, e, gain);
+          if (gain <= GAIN) return false;
+        }
+        return true;
+      });
+      if (done) isChanged = true;
+    }
+    return isChanged;
+  }
+
+  /** The small problem again, with the sites that have room now. */
+  #refresh(entry: Entry): boolean {
+    if (this.#s.problems.model.sites.length <= ALL) return false;
+    entry.small = this.#s.problems.of(entry.app, entry.serving, this.ledger.used, entry.beside, this.#s.now);
+    return true;
+  }
+
+  /** Where those are that it wants to be with. */
+  #sit(entry: Entry): void {
+    const beside = besideOf(entry.near, this.ledger);
+    if (beside.size === entry.beside.size && [...beside].every((s) => entry.beside.has(s))) return;
+    entry.beside = beside;
+    entry.small = this.#s.problems.of(entry.app, entry.serving, this.ledger.used, beside, this.#s.now);
+  }
+}
+
