@@ -28,12 +28,12 @@ export function decideEpochs({ wanted, observed, traffic, epochs }: EpochInput):
   const raised: EpochDecision['raised'][number][] = [];
   for (const o of observed) {
     const epoch = epochs[o.site] ?? 0;
-    const isThere = o.replicas === null ? traffic[o.site] !== undefined : o.epoch >= epoch;
+    const isThere = o.replicas === null ? traffic[o.site] !== undefined && traffic[o.site]?.state !== 'draining' : o.epoch >= epoch;
     if (isUsable(o.reach) || planned.has(o.site) || !isThere) continue;
     // a fence is raised before anything else starts, else when somebody serves instead
-    if (o.stopsFirst === undefined && replacement === undefined) continue;
+    if (o.stopsFirst !== true && replacement === undefined) continue;
     next[o.site] = epoch + 1;
-    raised.push({ site: o.site, reason: `${o.stopsFirst !== undefined ? `policy \`fence\` gives up` : `${replacement?.site ?? ''} serves instead of`} what runs at ${o.site}; its epoch ${epoch} is not used again` });
+    raised.push({ site: o.site, reason: `${o.stopsFirst === true ? `policy \`fence\` gives up` : `${replacement?.site ?? ''} serves instead of`} what runs at ${o.site}; its epoch ${epoch} is not used again` });
   }
   return { epochs: raised.length === 0 ? epochs : next, raised };
 }

@@ -6,7 +6,7 @@ import { decideEpochs, type Epochs, fenceSteps, withEpochs } from './epoch.ts';
 import { backendsOf, frontShares, type Instances } from './fronts.ts';
 import { type Memory, memoryOf } from './memory.ts';
 import { decideMoves, isUsable, type MoveDecision, type MoveStep } from './mover.ts';
-import { LEAVES_FIRST, observe, type SeenSite } from './observe.ts';
+import { isExclusive, LEAVES_FIRST, observe, type SeenSite } from './observe.ts';
 import { placementRecord } from './placement-record.ts';
 import type { ApplicationPlan } from './planner.ts';
 import type { Records } from './records.ts';
@@ -74,20 +74,19 @@ function decide(app: Application, planned: ApplicationPlan, memory: Memory, hadP
   const { now } = around;
   const key = keyOf(app);
   const policy = applicationNamed(around.model, key)?.policy ?? ANY;
-  const seen = observe({ app, model: around.model, regions: new Map(around.regions.map((r) => [r.name, r])), policy, wanted: new Set(planned.sites.map((s) => s.site)), remembered: Object.keys(memory.traffic), now });
+  const seen = observe({ app, model: around.model, regions: new Map(around.regions.map((r) => [r.name, r])), policy, wanted: new Map(planned.sites.map((s) => [s.site, s])), remembered: Object.keys(memory.traffic), now });
   const { epochs, raised } = decideEpochs({ wanted: planned.sites, observed: withEpochs(seen, memory.epochs ?? {}), traffic: memory.traffic, epochs: memory.epochs ?? {} });
   const observed = withEpochs(seen, epochs);
   // what was given up unseen is forgotten with it: when it is seen again it is of an earlier epoch
   const unseen = new Set(raised.map((r) => r.site).filter((site) => observed.some((o) => o.site === site && o.replicas === null)));
   const traffic = Object.fromEntries(Object.entries(memory.traffic).filter(([site]) => !unseen.has(site)));
   const avoid = memory.avoid.filter((a) => a.until > now);
-  const isFencing = unreachableSteps(policy).some((s) => s.action === 'fence');
   const isStateful = app.spec.template.spec.virtualMachine !== undefined && app.spec.template.metadata?.annotations?.[STATEFUL_ANNOTATION] === 'true';
   const isForGain = hadPlace && !isRepair(planned, observed, policy);
   const decision = decideMoves(
     {
       wanted: planned.sites, observed, traffic, min: policy.instances.min, now, isStateful,
-      isSwitch: isStateful || (isFencing && policy.instances.max === 1),
+      isSwitch: isStateful || (isExclusive(policy) && policy.instances.max === 1),
       avoid: new Set(avoid.map((a) => a.site)),
       worse: failedTrials(key, memory.trials ?? {}, observed, around),
       refusal: (site, way) => (isForGain ? (around.budget?.refusal(key, site, way, now) ?? null) : null),
@@ -170,7 +169,7 @@ async function weigh(region: Region, move: Move): Promise<void> {
 function instancesOf({ planned, observed, epochs, decision }: Move): Instances[] {
   return observed.flatMap((o) => {
     const epoch = epochs[o.site] ?? 0;
-    const isCurrent = o.isFenced !== true && o.stopsFirst === undefined;
+    const isCurrent = o.isFenced !== true && o.stopsFirst !== true;
     const t = decision.traffic[o.site];
     const ready = isCurrent ? o.pods.filter((p) => p.isReady && p.epoch === epoch) : [];
     const ending = o.pods.filter((p) => p.address !== '' && (p.isLeaving || (p.isReady && !ready.includes(p))));

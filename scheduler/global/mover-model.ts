@@ -38,8 +38,10 @@ export interface ObservedSite {
   readonly instances: readonly ObservedInstance[];
   /** What is there was replaced while the site was out of reach: it serves nobody and is stopped. */
   readonly isFenced?: boolean;
-  /** The policy fences it: nothing is started elsewhere while what is there may serve, by what is known. */
-  readonly stopsFirst?: 'may-serve' | 'ended';
+  /** The policy fences it: what is there is stopped at once. */
+  readonly stopsFirst?: boolean;
+  /** By what is known something may serve there, and the policy lets nothing be started elsewhere while it does. */
+  readonly blocks?: boolean;
 }
 
 export interface MoveInput {

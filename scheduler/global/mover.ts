@@ -14,12 +14,12 @@ export { isUsable, readyOf, type MoveDecision, type MoveInput, type MoverOptions
 export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveDecision {
   const d = new Draft(input, { ...DEFAULTS, ...options });
   const isSettled = hasReplacement(d);
-  const mustStop = input.observed.filter((o) => o.stopsFirst === 'may-serve');
+  const mustStop = input.observed.filter((o) => o.blocks === true);
   for (const o of input.observed) {
     const t = current(o, input.traffic[o.site]);
     if (t !== undefined) d.traffic[o.site] = t;
     const w = d.wanted.get(o.site);
-    if (o.isFenced === true || o.stopsFirst !== undefined) retire(o, t, d);
+    if (o.isFenced === true || o.stopsFirst === true) retire(o, t, d);
     else if (w !== undefined) stay(o, w, t, isSettled, mustStop, d);
     else if (o.replicas !== null) leave(o, t, isSettled, d);
     else if (o.canAct) delete d.traffic[o.site];
@@ -38,7 +38,11 @@ function current(o: ObservedSite, t: Traffic | undefined): Traffic | undefined {
 function retire(o: ObservedSite, t: Traffic | undefined, d: Draft): void {
   const { now } = d.input;
   if (o.replicas === null) {
-    if (o.canAct && o.instances.every((i) => i.isLeaving)) delete d.traffic[o.site];
+    // while its pods may serve it is not forgotten
+    const isOver = o.canAct && o.blocks !== true && o.instances.every((i) => i.isLeaving);
+    const known = d.input.traffic[o.site];
+    if (isOver || known === undefined) delete d.traffic[o.site];
+    else d.traffic[o.site] = known;
     return;
   }
   const isIdle = o.instances.every((i) => i.weight === 0 || !i.isReady);
@@ -47,7 +51,7 @@ function retire(o: ObservedSite, t: Traffic | undefined, d: Draft): void {
   else if (!isIdle) d.traffic[o.site] = { ...t, since: now };
   const since = d.traffic[o.site]?.since ?? now;
   // nobody who can be heard sends anything to a site out of reach, and who is fenced must not serve
-  const isDone = o.stopsFirst !== undefined || !isUsable(o.reach) || (isIdle && now - since >= d.o.drainMs) || readyOf({ ...o, isFenced: false }) === 0;
+  const isDone = o.stopsFirst === true || !isUsable(o.reach) || (isIdle && now - since >= d.o.drainMs) || readyOf({ ...o, isFenced: false }) === 0;
   if (isDone && o.canAct) d.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'replaced while out of reach' });
   else if (!isDone) d.wakeAt(since + d.o.drainMs);
 }

@@ -5,7 +5,7 @@ import type { Migration, ObservedInstance } from './instances.ts';
 import { FENCE_MARGIN_SECONDS } from './eligible.ts';
 import type { Model, SiteModel } from './model.ts';
 import { isUsable, type ObservedSite } from './mover-model.ts';
-import { DELETION_COST_ANNOTATION, deploymentName, epochOf, fenceAfterOf, keyOf, MIGRATION_ANNOTATION, placeOf, SEND_ANNOTATION, SITE_LABEL } from './region-objects.ts';
+import { DELETION_COST_ANNOTATION, deploymentName, epochOf, FENCE_CONDITION, fenceAfterOf, keyOf, MIGRATION_ANNOTATION, placeOf, SEND_ANNOTATION, SITE_LABEL } from './region-objects.ts';
 import type { Region } from './region.ts';
 import { siteNamed } from './surroundings.ts';
 import { unreachableSteps } from './unreachable.ts';
@@ -17,6 +17,8 @@ export interface SeenPod extends ObservedInstance {
   readonly address: string;
   readonly epoch: number;
   readonly fenceAfterSeconds: number | null;
+  /** After how many seconds its node stops it by itself, as the node says; null = it has not said so. */
+  readonly armedSeconds: number | null;
   readonly pod: Pod;
 }
 
@@ -32,7 +34,7 @@ export interface Look {
   readonly model: Model;
   readonly regions: ReadonlyMap<string, Region>;
   readonly policy: Pick<PolicySpec, 'unreachable'>;
-  readonly wanted: ReadonlySet<string>;
+  readonly wanted: ReadonlyMap<string, { readonly isHeld: boolean }>;
   /** Sites that its traffic state names. */
   readonly remembered: readonly string[];
   readonly now: number;
@@ -51,19 +53,25 @@ export function observe(look: Look): SeenSite[] {
     const pods = (region?.podsAt(key, site.name) ?? []).map((pod) => seenPod(pod, weights));
     const canAct = region?.answers === true;
     const lostMs = site.reach === 'cut-off' || site.reach === 'down' ? now - site.since : 0;
-    const isFencing = !wanted.has(site.name) && lostMs > 0 && unreachableSteps(look.policy).some((s) => s.action === 'fence' && s.afterSeconds * 1000 <= lostMs);
-    const stopsFirst = !canAct || pods.some((p) => mayServe(p, lostMs)) ? 'may-serve' : 'ended';
-    return { site: site.name, region: site.region, reach: site.reach, canAct, replicas: deployment === null ? null : (deployment.spec.replicas ?? 1), instances: pods, pods, deployment, epoch: epochOf(deployment?.spec.template.metadata?.annotations), ...(isFencing ? { stopsFirst } : {}) };
+    const stopsFirst = !wanted.has(site.name) && lostMs > 0 && unreachableSteps(look.policy).some((s) => s.action === 'fence' && s.afterSeconds * 1000 <= lostMs);
+    const isWaitedFor = stopsFirst || (isExclusive(look.policy) && wanted.get(site.name)?.isHeld === true);
+    const blocks = isWaitedFor && (!canAct || pods.some((p) => mayServe(p, lostMs)));
+    return { site: site.name, region: site.region, reach: site.reach, canAct, replicas: deployment === null ? null : (deployment.spec.replicas ?? 1), instances: pods, pods, deployment, epoch: epochOf(deployment?.spec.template.metadata?.annotations), ...(stopsFirst ? { stopsFirst } : {}), ...(blocks ? { blocks } : {}) };
   });
+}
+
+/** A policy that fences before it does anything else never wants two to serve. */
+export function isExclusive(policy: Pick<PolicySpec, 'unreachable'>): boolean {
+  return unreachableSteps(policy).find((s) => s.action !== 'stay')?.action === 'fence';
 }
 
 /** Only who was told to end, so that it does not begin again when it hears of it, and whose node has stopped it meanwhile, does not serve. */
 function mayServe(pod: SeenPod, lostMs: number): boolean {
-  return !pod.isLeaving || pod.fenceAfterSeconds === null || lostMs < (pod.fenceAfterSeconds + FENCE_MARGIN_SECONDS) * 1000;
+  return !pod.isLeaving || pod.armedSeconds === null || lostMs < (pod.armedSeconds + FENCE_MARGIN_SECONDS) * 1000;
 }
 
 function sitesOf({ app, model, regions, wanted, remembered }: Look): SiteModel[] {
-  const names = new Set([...wanted, ...remembered]);
+  const names = new Set([...wanted.keys(), ...remembered]);
   for (const region of regions.values()) for (const d of region.deploymentsOf(keyOf(app))) names.add(d.metadata.labels?.[SITE_LABEL] ?? '');
   return [...names].sort().flatMap((name) => siteNamed(model, name) ?? []);
 }
@@ -78,6 +86,7 @@ function seenPod(pod: Pod, weights: ReadonlyMap<string, number>): SeenPod {
     address,
     epoch: epochOf(m.annotations),
     fenceAfterSeconds: fenceAfterOf(m.annotations),
+    armedSeconds: armedOf(pod),
     isReady: !isLeaving && address !== '' && status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true,
     isLeaving,
     createdAt: Date.parse(m.creationTimestamp ?? '') || 0,
@@ -87,6 +96,11 @@ function seenPod(pod: Pod, weights: ReadonlyMap<string, number>): SeenPod {
     migration: migrationOf(m.annotations?.[MIGRATION_ANNOTATION]),
     pod,
   };
+}
+
+function armedOf({ status }: Pod): number | null {
+  const armed = status?.conditions?.find((c) => c.type === FENCE_CONDITION && c.status === 'True');
+  return armed === undefined || armed.message === undefined || !Number.isFinite(Number(armed.message)) ? null : Number(armed.message);
 }
 
 /** Written by the agents; what cannot be read says nothing. */

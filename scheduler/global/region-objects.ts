@@ -15,6 +15,8 @@ export const REGION_LABEL = 'topology.kubernetes.io/region';
 export const EPOCH_ANNOTATION = 'mesh.proxima.io/epoch';
 /** On the pod template: the node stops the pod when it had no word from its region for so many seconds. */
 export const FENCE_AFTER_ANNOTATION = 'mesh.proxima.io/fence-after-seconds';
+/** Of a pod's status, by its node: True when the node would stop it by itself; the message is after how many seconds. */
+export const FENCE_CONDITION = 'mesh.proxima.io/FenceArmed';
 /** On the pod template of a VM with state, `<site>/<pod uid>`: whose state it begins with. */
 export const RESTORE_ANNOTATION = 'mesh.proxima.io/restore-from';
 /** On a pod whose VM is to go to another site: its name. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { MoverWorld, random } from '../kit/mover-world.ts';
 import { suite } from '../kit/suite.ts';
 
-const { it, run } = suite('mover crashes', { timeoutMs: 30_000 });
+const { it, run } = suite('mover crashes', { timeoutMs: 90_000 });
 const SITES = ['a', 'b', 'c'];
 const PLANS: readonly Readonly<Record<string, number>>[] = [{ a: 2 }, { a: 1, b: 1 }, { b: 3 }, { b: 1 }, { c: 2 }, { a: 1, c: 1 }, { c: 4 }, { a: 2, b: 2 }];
 const total = (plan: Readonly<Record<string, number>>): number => Object.values(plan).reduce((a, b) => a + b, 0);

@@ -19,7 +19,7 @@ import { suite } from '../kit/suite.ts';
 
 const cache = join(process.env['PROXIMA_STATE'] ?? '/tmp/proxima-test-cache', 'images');
 const refused = !existsSync('/usr/bin/containerd') ? 'no containerd on this machine' : await inOwnNetns(import.meta.filename, () => buildImages(cache));
-const { it, skip, run } = suite('fence', { timeoutMs: 40_000 });
+const { it, skip, run } = suite('fence', { timeoutMs: 60_000 });
 const place = { tenant: 'acme', namespace: 'default' };
 const ADDRESS = '10.64.3.30';
 const AFTER_MS = 2_000;
