@@ -46,6 +46,8 @@ export const GlobalSchema = Type.Object(
     mover: Type.Object({ stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }), unreadyMs: Type.Integer({ minimum: 0, default: 5_000 }) }, { ...strict, default: {} }),
     /** ms of silence until suspect, at least twice the pause between its samples; without a renewed Site.status.lastSeen and without a sample until `Ready` is not believed; until down without a witness; of being well until a site counts again. */
     failure: Type.Object({ suspectAfterMs: Type.Integer({ minimum: 100, default: 3_000 }), staleAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), downAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), returnAfterMs: Type.Integer({ minimum: 0, default: 10_000 }) }, { ...strict, default: {} }),
+    /** Plans for what usually comes within `leadMs`, by the shape of the days before; off: only for what is measured. */
+    prediction: Type.Object({ isOn: Type.Boolean({ default: true }), leadMs: Type.Integer({ minimum: 60_000, maximum: 14_400_000, default: 1_800_000 }) }, { ...strict, default: {} }),
     /** Parts that applications are dealt into; each is held by one instance. The same in all instances. */
     shards: Type.Integer({ minimum: 1, maximum: 256, default: 16 }),
     /** An instance that did not renew its lease for so many ms loses its shards to the others. */

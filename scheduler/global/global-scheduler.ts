@@ -22,6 +22,7 @@ import { MoveMetrics } from './move-metrics.ts';
 import type { MoverOptions } from './mover.ts';
 import type { Plan } from './planner.ts';
 import { Planning, type PlanningOptions } from './planning.ts';
+import { Prediction, type PredictionOptions } from './prediction.ts';
 import { Records } from './records.ts';
 import type { Region } from './region.ts';
 import { NetworkChores } from './share-network.ts';
@@ -30,9 +31,10 @@ import { Sites } from './sites.ts';
 import { holdingsOf, wholeSnapshot } from './snapshot.ts';
 import { steer, type SteeredFront } from './steering.ts';
 import type { Surroundings } from './surroundings.ts';
+import { telemetryMetrics } from './telemetry-metrics.ts';
 import { distanceKm, Telemetry } from './telemetry.ts';
 import type { UndoOptions } from './undo.ts';
-import { type GlobalObjects, siteModel } from './world.ts';
+import { type GlobalObjects, policyOf, siteModel } from './world.ts';
 
 export interface ClientRegionConfig {
   readonly name: string;
@@ -53,6 +55,7 @@ export interface GlobalSchedulerOptions {
   readonly undo?: UndoOptions;
   readonly budget?: BudgetLimits;
   readonly planning?: PlanningOptions;
+  readonly prediction?: PredictionOptions;
   /** Parts that applications are dealt into, each held by one instance. The same in all instances. @default 16 */
   readonly shards?: number;
   /** An instance that did not renew for so long loses its shards. @default 5000 */
@@ -104,6 +107,7 @@ export class GlobalScheduler implements Service {
   readonly #sites: Sites;
   readonly #admission: Admission;
   readonly #planning: Planning;
+  readonly #prediction: Prediction;
   readonly #chores: NetworkChores;
   readonly #carrier: Carrier;
   readonly #budget: Budget;
@@ -132,10 +136,12 @@ export class GlobalScheduler implements Service {
     this.#records = new Records(client, log, this.#global, this.#fence);
     this.#admission = new Admission(this.#clientRegions, (r, s) => this.#floor(r, s));
     this.#planning = new Planning(options.planning);
+    this.#prediction = new Prediction({ client, log, clock: this.#clock, applications: () => ({ all: new Set(this.#global.objects.applications.keys()), owns: (key) => this.#owns(key), isFull: (key) => this.#isFull(key) }) }, options.prediction);
     this.#chores = new NetworkChores(this.#records, regions, options.clientRegions, log);
     this.#budget = new Budget(options.budget);
     this.metrics = new SchedulerMetrics({ shards: () => [...this.#shards.held(this.#clock.now())].filter((p) => p !== 'network').length, reaches: () => [...this.#sites.states.values()].map((s) => s.reach), rows: () => this.telemetry.sizes });
     this.#carrier = new Carrier({ global: this.#global, records: this.#records, planning: this.#planning, metrics: this.metrics, log, fence: this.#fence, regions });
+    telemetryMetrics(this.metrics.registry, this.telemetry, this.#prediction.forecast);
     for (const region of regions) this.#follow(region);
     const every = options.intervalMs ?? 1_000;
     const common = { log, clock: this.#clock, resyncMs: every, maxRetryMs: 5_000 };
@@ -162,6 +168,7 @@ export class GlobalScheduler implements Service {
     await this.#watchers.start(signal);
     await this.#judging.start(signal);
     await this.#loop.start(signal);
+    await this.#prediction.start(signal);
     for (const r of this.#d.regions) this.#watchers.trigger(r.name);
     this.#leases.trigger('all');
     this.#judging.trigger('all');
@@ -170,6 +177,7 @@ export class GlobalScheduler implements Service {
 
   async stop(): Promise<void> {
     for (const loop of [this.#loop, this.#judging, this.#watchers, this.#leases]) await loop.stop();
+    await this.#prediction.stop();
     await this.#shards.release().catch((error: unknown) => this.#d.log.warn('shards not released', { err: error }));
     await this.#global.stop();
     for (const r of this.#d.regions) await r.close();
@@ -280,8 +288,17 @@ export class GlobalScheduler implements Service {
   #readDemand(now: number): void {
     if (now - this.#demand.at < this.#demand.costMs * DEMAND_SHARE) return;
     const began = performance.now();
-    const of = this.telemetry.demand(now);
+    const of = this.#prediction.demand(this.telemetry.demand(now), now);
     this.#demand = { of, at: now, costMs: performance.now() - began };
+  }
+
+  /** As many instances as the policy allows are wanted already. */
+  #isFull(key: string): boolean {
+    const { objects } = this.#global;
+    const [app, placement] = [objects.applications.get(key), objects.placements.get(key)];
+    if (app === undefined || placement === undefined) return false;
+    const max = policyOf(app, objects)?.instances.max ?? Number.POSITIVE_INFINITY;
+    return placement.spec.sites.reduce((sum, s) => sum + s.instances, 0) >= max;
   }
 
   /** The same array while it says the same: telemetry keeps what it worked out of it. */

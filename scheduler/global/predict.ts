@@ -156,7 +156,9 @@ export class Forecast {
   #expected(row: number, measured: number, now: number): number {
     const usual = this.#at(this.#mean, row, now);
     if (!(usual > 0)) return 0;
-    const level = Math.min(BUSIER, Math.max(QUIETER, measured / usual));
+    // before a steep rise the line between two slots is above what comes: quieter than usual is who is below the slot's mean too
+    const low = Math.min(usual, this.#mean.get(row, Math.floor(now / SLOT_MS) % SLOTS) || usual);
+    const level = measured >= usual ? Math.min(BUSIER, measured / usual) : Math.max(QUIETER, Math.min(1, measured / low));
     let most = 0;
     for (let t = SLOT_MS / 2; t <= this.#leadMs; t += SLOT_MS / 2) {
       const [mean, deviation] = [this.#at(this.#mean, row, now + t), this.#at(this.#deviation, row, now + t)];
