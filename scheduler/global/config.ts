@@ -42,8 +42,19 @@ export const GlobalSchema = Type.Object(
     intervalMs: Type.Integer({ minimum: 100, default: 1_000 }),
     /** Half of an observation's weight is gone after so many ms. */
     halfLifeMs: Type.Integer({ minimum: 500, default: 10_000 }),
-    /** ms between 5, 50 and 100 %; from weight 0 until stopped; without Ready until a start is undone; without Ready until a site with traffic begins at 5 % again. */
-    mover: Type.Object({ stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }), unreadyMs: Type.Integer({ minimum: 0, default: 5_000 }) }, { ...strict, default: {} }),
+    mover: Type.Object(
+      {
+        /** Between 5, 50 and 100 %; from weight 0 until stopped; without Ready until a start is undone; without Ready until a site with traffic begins at 5 % again. */
+        stepMs: Type.Integer({ minimum: 0, default: 2_000 }), drainMs: Type.Integer({ minimum: 0, default: 8_000 }), startTimeoutMs: Type.Integer({ minimum: 1_000, default: 120_000 }), unreadyMs: Type.Integer({ minimum: 0, default: 5_000 }),
+        /** A VM whose state takes longer to arrive stays where it is. */
+        transferTimeoutMs: Type.Integer({ minimum: 1_000, default: 600_000 }),
+        /** What is moved for gain waits: applications on their way into or out of one site; moves in any hour, of all applications. Repairs never wait. */
+        budget: Type.Object({ perSite: Type.Integer({ minimum: 1, default: 20 }), perHour: Type.Integer({ minimum: 0, default: 3_600 }) }, { ...strict, default: {} }),
+        /** A move is taken back when, over so many connections, its place is slower than predicted by this ratio and margin, and by the margin than before; or when this share of them fails. */
+        undo: Type.Object({ samples: Type.Integer({ minimum: 1, default: 20 }), ratio: Type.Number({ minimum: 1, default: 1.25 }), marginMs: Type.Number({ minimum: 0, default: 5 }), failed: Type.Number({ minimum: 0, maximum: 1, default: 0.1 }) }, { ...strict, default: {} }),
+      },
+      { ...strict, default: {} },
+    ),
     /** ms of silence until suspect, at least twice the pause between its samples; without a renewed Site.status.lastSeen and without a sample until `Ready` is not believed; until down without a witness; of being well until a site counts again. */
     failure: Type.Object({ suspectAfterMs: Type.Integer({ minimum: 100, default: 3_000 }), staleAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), downAfterMs: Type.Integer({ minimum: 1_000, default: 20_000 }), returnAfterMs: Type.Integer({ minimum: 0, default: 10_000 }) }, { ...strict, default: {} }),
     /** Plans for what usually comes within `leadMs`, by the shape of the days before; off: only for what is measured. */

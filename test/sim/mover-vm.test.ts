@@ -25,8 +25,11 @@ async function vm(agents: Agents): Promise<MoverLab> {
     if (source === undefined || note(source, 'send-to') !== pod.metadata.labels?.['mesh.proxima.io/site']) return false;
     const tell = async (m: unknown): Promise<unknown> => l.regions['west']?.patch(Resources.Pod, { tenant: 'acme', namespace: 'default' }, pod.metadata.name, { metadata: { annotations: { 'mesh.proxima.io/migration': JSON.stringify(m) } } });
     agents.sends += 1;
-    if (agents.fail !== null) return void (await tell({ phase: 'failed', reason: agents.fail })) === null;
-    if (agents.sends < agents.seconds) return void (await tell({ phase: 'sending', bytes: agents.sends * 1000 })) === null;
+    const isOver = agents.fail === null && agents.sends >= agents.seconds;
+    if (!isOver) {
+      await tell(agents.fail === null ? { phase: 'sending', bytes: agents.sends * 1000 } : { phase: 'failed', reason: agents.fail });
+      return false;
+    }
     await l.regions['west']?.patch(Resources.Pod, { tenant: 'acme', namespace: 'default' }, source.metadata.name, { status: { conditions: [{ type: 'Ready', status: 'False' }] } }, { subresource: 'status' });
     await tell({ phase: 'restored', bytes: 5000, downtimeMs: 420 });
     return true;
