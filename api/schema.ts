@@ -3,22 +3,13 @@
  * `$ref` names a type of the Kubernetes field table (`api/kubernetes-types.ts`), resolved lazily.
  */
 import type { Issue, Json, JsonObject } from './definition.ts';
+import { patternOf, type SchemaWords } from './schema-words.ts';
 
-export interface Schema {
+export interface Schema extends SchemaWords<Schema> {
   readonly type?: 'object' | 'array' | 'string' | 'integer' | 'number' | 'boolean';
   readonly description?: string;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly required?: readonly string[];
   readonly additionalProperties?: Schema | boolean;
-  readonly items?: Schema;
   readonly enum?: readonly (string | number)[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly minLength?: number;
-  readonly maxLength?: number;
-  readonly minItems?: number;
-  readonly maxItems?: number;
-  readonly pattern?: string;
   readonly format?: string;
   readonly default?: Json;
   readonly $ref?: string;
@@ -116,14 +107,6 @@ function validateArray(s: Schema, value: Json, path: string, walk: Walk): void {
   if (s.maxItems !== undefined && value.length > s.maxItems) wrong(walk, path, `must have at most ${s.maxItems} items`);
   const items = s.items;
   if (items !== undefined) for (const [i, v] of value.entries()) validate(items, v, `${path}[${i}]`, walk);
-}
-
-const patterns = new Map<string, RegExp>();
-
-function patternOf(source: string): RegExp {
-  const known = patterns.get(source) ?? new RegExp(source);
-  patterns.set(source, known);
-  return known;
 }
 
 function validateString(s: Schema, value: Json, path: string, walk: Walk): void {

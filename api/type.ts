@@ -3,26 +3,17 @@
  * 16 MiB of library for it. What is built is plain JSON Schema; the few words of it that configurations use are checked here.
  */
 import type { TSchema, Type as Full } from 'typebox';
+import { patternOf, type SchemaWords } from './schema-words.ts';
 
 type Words = 'Array' | 'Boolean' | 'Integer' | 'Literal' | 'Null' | 'Number' | 'Object' | 'Optional' | 'Record' | 'String' | 'Union';
 
-interface Schema {
+interface Schema extends SchemaWords<Schema> {
   readonly type?: string;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly required?: readonly string[];
   readonly additionalProperties?: unknown;
   readonly patternProperties?: Readonly<Record<string, Schema>>;
-  readonly items?: Schema;
   readonly anyOf?: readonly Schema[];
   readonly const?: unknown;
   readonly default?: unknown;
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly minLength?: number;
-  readonly maxLength?: number;
-  readonly minItems?: number;
-  readonly maxItems?: number;
-  readonly pattern?: string;
   readonly [OPTIONAL]?: true;
 }
 
@@ -83,7 +74,7 @@ function check(s: Schema, value: unknown, at: string, found: Problem[]): void {
   } else if (typeof value === 'string') {
     if (s.minLength !== undefined && value.length < s.minLength) wrong('minLength', `must not have fewer than ${s.minLength} characters`);
     if (s.maxLength !== undefined && value.length > s.maxLength) wrong('maxLength', `must not have more than ${s.maxLength} characters`);
-    if (s.pattern !== undefined && !new RegExp(s.pattern).test(value)) wrong('pattern', `must match pattern ${s.pattern}`);
+    if (s.pattern !== undefined && !patternOf(s.pattern).test(value)) wrong('pattern', `must match pattern ${s.pattern}`);
   } else if (Array.isArray(value)) {
     if (s.minItems !== undefined && value.length < s.minItems) wrong('minItems', `must not have fewer than ${s.minItems} items`);
     if (s.maxItems !== undefined && value.length > s.maxItems) wrong('maxItems', `must not have more than ${s.maxItems} items`);
@@ -117,7 +108,7 @@ function checkMap(s: Schema, value: Readonly<Record<string, unknown>>, at: strin
 
 function childOf(s: Schema, key: string): Schema | undefined {
   if (s.properties !== undefined && Object.hasOwn(s.properties, key)) return s.properties[key];
-  return Object.entries(s.patternProperties ?? {}).find(([pattern]) => new RegExp(pattern).test(key))?.[1];
+  return Object.entries(s.patternProperties ?? {}).find(([pattern]) => patternOf(pattern).test(key))?.[1];
 }
 
 /** A copy of `value` with the defaults of the schema filled in, also inside of defaults. */

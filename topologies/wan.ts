@@ -25,7 +25,7 @@ async function build(stateDir: string): Promise<string> {
 export async function startWan(stateDir: string, lab: string, links: readonly WanLink[]): Promise<WanProcess> {
   const binary = await build(stateDir);
   const socket = join(stateDir, `${lab}.wan.sock`);
-  if (socket.length > 100) throw new MeshError('invalid', `the state folder's path is too long for a socket: ${socket}`, { next: 'use a shorter --state-dir' });
+  if (socket.length > 100) throw new MeshError('invalid', `the state folder's path is too long for a socket: ${socket}`, { next: 'set PROXIMA_STATE to a shorter path' });
   const log = openSync(join(stateDir, `${lab}.wan.log`), 'w');
   const child = spawn(binary, [socket], { stdio: ['pipe', 'pipe', log], detached: true }) as unknown as ChildProcessByStdio<Writable, Readable, null>;
   closeSync(log);

@@ -1,12 +1,10 @@
 /** The parts of this machine that a local region uses: its daemons, its ports, one pair of virtual interfaces. Nothing else is changed. */
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import { run } from '../../edge/agent/exec.ts';
 import { endProcess, pidsWith, startDetached } from '../../edge/agent/proc.ts';
+import { daemonArgv, daemonEnv } from '../daemon-command.ts';
 import type { Daemon, Paths, Settings } from './settings.ts';
-
-const CLI = join(import.meta.dirname, '..', 'main.ts');
 
 /** By its command line, not by its pid file: a lost file must not hide a daemon. */
 export function isRunning(paths: Paths, daemon: Daemon): boolean {
@@ -17,10 +15,10 @@ export async function endDaemon(configFile: string, graceMs: number): Promise<vo
   for (const pid of pidsWith(configFile)) await endProcess(pid, graceMs);
 }
 
-/** `env` gives way to node at once, so that the pid is the daemon's; compiled code is kept on disk and a small young generation halves memory. */
+/** `env` gives way to node at once, so that the pid is the daemon's. */
 export function startDaemon(paths: Paths, daemon: Daemon): void {
-  const settings = [`NODE_COMPILE_CACHE=${join(paths.dir, 'code-cache')}`, 'MALLOC_ARENA_MAX=1'];
-  startDetached(['env', ...settings, process.execPath, '--max-semi-space-size=1', CLI, daemon, 'start', '--config', paths.config(daemon)], paths.pid(daemon), paths.log(daemon));
+  const settings = Object.entries(daemonEnv(paths.dir)).map(([name, value]) => `${name}=${value}`);
+  startDetached(['env', ...settings, ...daemonArgv(daemon, paths.config(daemon))], paths.pid(daemon), paths.log(daemon));
 }
 
 async function holderOf(port: number): Promise<string> {
