@@ -32,6 +32,7 @@ export const Resources = {
   Application: mesh('applications', 'Application', 'namespace'),
   PlacementPolicy: mesh('placementpolicies', 'PlacementPolicy', 'namespace'),
   Placement: mesh('placements', 'Placement', 'namespace'),
+  Allocation: mesh('allocations', 'Allocation', 'namespace'),
   TrafficReport: mesh('trafficreports', 'TrafficReport', 'cluster'),
 } as const satisfies Record<string, ResourceId>;
 

@@ -18,7 +18,7 @@ import { openLmdbStore } from './store/lmdb.ts';
 import { decodeTokens } from './tokens.ts';
 
 /** What users apply globally and what the scheduler keeps; everything else belongs to the regions. */
-const KINDS = kinds('Tenant', 'Namespace', 'ConfigMap', 'Secret', 'Event', 'Lease', 'Vpc', 'Site', 'Application', 'PlacementPolicy', 'Placement', 'TrafficReport');
+const KINDS = kinds('Tenant', 'Namespace', 'ConfigMap', 'Secret', 'Event', 'Lease', 'Vpc', 'Site', 'Application', 'PlacementPolicy', 'Placement', 'Allocation', 'TrafficReport');
 
 export interface RunningGlobal {
   /** `https://host:port` of the global API. */

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import type { Issue, Json, JsonObject, KindDefinition } from '../definition.ts';
 import { age, ageColumn, column, get, integer, issue, list, map, name, nameColumn, number, oneOf, ours, port, protocol, ref, show, text } from './define.ts';
+import { allocation } from './allocation.ts';
 import { checkPodSpec, defaultPodSpec } from './pod.ts';
 import { checkPolicy, checkSelfReference } from './policy-rules.ts';
 import { defaultPolicy, policySpec } from './policy.ts';
@@ -78,7 +79,7 @@ const goalState = Type.Object(
 );
 const refusal = Type.Object({ site: text('Site.'), reason: text('The policy\'s rule, the missing room, or the latency.') }, { description: 'One site that is not used.' });
 const move = Type.Object(
-  { at: time('When.'), from: Type.Optional(text('Site.')), to: Type.Optional(text('Site.')), reason: text('Why.'), phase: text('How far it came: starting, traffic 5 %, serving, draining, undone, ...') },
+  { at: time('When.'), from: Type.Optional(text('Site.')), to: Type.Optional(text('Site.')), reason: text('Why.'), phase: text('How far it came: starting, traffic 5 %, restored, serving, draining, undone, ...'), bytes: Type.Optional(integer('State that a VM took along.', 0)), downtimeMs: Type.Optional(number('How long a VM stood still while its state moved.', 0)) },
   { description: 'One step of a move.' },
 );
 const placementStatus = Type.Object({
@@ -188,4 +189,5 @@ export const placing: readonly KindDefinition[] = [
       ageColumn,
     ],
   }),
+  allocation,
 ];

@@ -127,7 +127,62 @@ export interface Placement extends KubeObject {
     readonly sites?: readonly SitePlacement[];
     readonly goals?: readonly { readonly clientRegion: string; readonly goalMs: number; readonly predictedMs: number; readonly met: boolean; readonly servedFrom: string }[];
     readonly refused?: readonly { readonly site: string; readonly reason: string }[];
-    readonly moves?: readonly { readonly at: string; readonly from?: string; readonly to?: string; readonly reason: string; readonly phase: string }[];
+    readonly moves?: readonly { readonly at: string; readonly from?: string; readonly to?: string; readonly reason: string; readonly phase: string; readonly bytes?: number; readonly downtimeMs?: number }[];
     readonly message?: string;
   };
+}
+
+/** One size that a resource may have. */
+export interface Flavor {
+  readonly name?: string;
+  /** Quantities, such as 500m and 1Gi. */
+  readonly cpu: string;
+  readonly memory: string;
+}
+
+export interface AllocationResource {
+  readonly name: string;
+  readonly template: PodTemplate;
+  /** In order of preference. Absent = what the template asks for. */
+  readonly flavors?: readonly Flavor[];
+  readonly service: Application['spec']['service'];
+  readonly capacity?: number;
+}
+
+export interface AllocationSelector {
+  readonly geoLocation?: { readonly country?: string; readonly area?: string; readonly province?: string; readonly city?: string };
+  readonly regions?: readonly { readonly region: string; readonly zones?: readonly string[] }[];
+  readonly operator?: string;
+}
+
+/** Resource groups that are placed all together or not at all. */
+export interface Allocation extends KubeObject {
+  readonly spec: {
+    readonly vpc: string;
+    readonly resourceGroups: readonly { readonly name: string; readonly resources: readonly AllocationResource[] }[];
+    readonly selector?: AllocationSelector;
+    readonly strategy?: 'centralize' | 'discrete';
+    /** Of every resource. */
+    readonly replicas?: number;
+    readonly placeWithinSeconds?: number;
+  };
+  readonly status?: AllocationStatus;
+}
+
+export type AllocationPhase = 'Pending' | 'Placing' | 'Placed' | 'RollingBack' | 'Failed';
+
+export interface AllocationStatus {
+  readonly phase?: AllocationPhase;
+  readonly message?: string;
+  readonly startedAt?: string;
+  readonly groups?: readonly AllocationGroupStatus[];
+}
+
+export interface AllocationGroupStatus {
+  readonly name: string;
+  readonly phase: AllocationPhase;
+  /** centralize: the one site of the group. */
+  readonly site?: string;
+  readonly message?: string;
+  readonly resources: readonly { readonly name: string; readonly application: string; readonly flavor?: number; readonly wanted: number; readonly ready: number; readonly sites: readonly string[] }[];
 }

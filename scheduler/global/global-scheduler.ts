@@ -152,6 +152,11 @@ export class GlobalScheduler implements Service {
     this.#leases = new Loop({ ...common, name: 'shards', concurrency: 1, maxRetryMs: tick, run: async () => this.#tick().then(() => tick) });
   }
 
+  /** Is what exists once in the mesh, not once per shard, this instance's to do? */
+  get leads(): boolean {
+    return this.#shards.token('network', this.#clock.now()) !== null;
+  }
+
   /** Everything, own and of other shards; made when somebody asks. */
   get snapshot(): Snapshot | null {
     if (this.#last === null) return null;

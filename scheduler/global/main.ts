@@ -5,6 +5,7 @@ import { createHttpClient } from '../../api/http-client.ts';
 import { loadKubeconfig } from '../../api/kubeconfig.ts';
 import { type Service, ServiceGroup } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
+import { Allocations } from './allocations.ts';
 import type { GlobalConfig } from './config.ts';
 import { GlobalScheduler } from './global-scheduler.ts';
 import { Region } from './region.ts';
@@ -40,7 +41,7 @@ export async function assembleScheduler(config: GlobalConfig, deps: AssemblyDeps
   const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, now: () => performance.now() }, { openSteering: config.rest.openSteering });
   const rest = new Rest({ api, authenticate: deps.authenticate }, { host: config.rest.host, port: config.rest.port, tls: restTls(config) });
   const closing: Service = { name: 'region clients', start: async () => undefined, stop: async () => void (await Promise.all(clients.map((c) => c.close()))) };
-  return { scheduler, rest, restApi: api, services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler]) };
+  return { scheduler, rest, restApi: api, services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler, new Allocations({ client, log, source: scheduler })]) };
 }
 
 function restTls(config: GlobalConfig): RestOptions['tls'] {

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Client } from '../../api/client.ts';
 import type { Issue, JsonObject } from '../../api/definition.ts';
-import type { Application, PlacementPolicy, PolicySpec, Site } from '../../api/kinds/mesh.ts';
+import type { Allocation, Application, PlacementPolicy, PolicySpec, Site } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { ClientRegionConfig } from './global-scheduler.ts';
@@ -47,9 +47,17 @@ export class PolicyGate {
 
   /** For the API server, after the schema: `live` is null on creation. What did not change is not looked at again. */
   async admit(kind: string, object: JsonObject, live: JsonObject | null): Promise<readonly Issue[]> {
+    if (kind === 'Allocation') return live === null ? this.#regionsOf(object as unknown as Allocation) : [];
     const found = policyIn(kind, object);
     if (found === null || (live !== null && isDeepStrictEqual(policyIn(kind, live), found))) return [];
     return (await this.issues(found.policy, found.path)).map((i) => ({ ...i, reason: 'invalid' as const }));
+  }
+
+  /** An allocation's spec never changes, so it is looked at once. */
+  async #regionsOf({ spec }: Allocation): Promise<readonly Issue[]> {
+    const regions = spec.selector?.regions ?? [];
+    const issues = await this.issues({ instances: { min: 1, max: 1 }, residency: regions.map((r) => r.region) }, 'spec');
+    return issues.map((i) => ({ path: i.path.replace(/^spec\.residency(\[\d+\])$/, 'spec.selector.regions$1.region'), message: i.message, reason: 'invalid' as const }));
   }
 
   /** Every field that cannot be right, as the sites are now. Empty while no site is known. */

@@ -65,7 +65,7 @@ export function memoryMiBOf(text: string): number {
 /** What one instance asks for; a small default when it says nothing, so that a site never looks endless. */
 export function sizeOf(app: Application): { readonly cpuMilli: number; readonly memoryMiB: number } {
   const { containers, virtualMachine } = app.spec.template.spec;
-  const parts = [...(containers ?? []), ...(virtualMachine === undefined ? [] : [virtualMachine])].map((c) => c.resources?.requests ?? c.resources?.limits ?? {});
+  const parts = (virtualMachine === undefined ? (containers ?? []) : [virtualMachine]).map((c) => c.resources?.requests ?? c.resources?.limits ?? {});
   const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   return { cpuMilli: sum(parts.map((p) => (p.cpu === undefined ? 50 : cpuMilliOf(p.cpu)))), memoryMiB: sum(parts.map((p) => (p.memory === undefined ? 64 : memoryMiBOf(p.memory)))) };
 }

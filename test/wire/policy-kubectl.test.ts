@@ -3,6 +3,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import type { Allocation } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
 import { trafficIn } from '../../cli/input-files.ts';
 import { testGlobal, until, type TestGlobal, type TestGlobalOptions } from '../kit/global-process.ts';
@@ -32,7 +33,7 @@ async function kubectlOf(t: CaseContext, o: readonly string[] = ['tenant:acme'],
       async ok(args, pattern, input) {
         const { code, out } = await call(args, input);
         assert.is(code, 0, `kubectl ${args.join(' ')}: ${out}`);
-        assert.match(out, pattern);
+        assert.ok(pattern.test(out), `kubectl ${args.join(' ')} does not match ${pattern.source}: ${out}`);
         return out;
       },
       async refused(args, pattern, input) {
@@ -88,9 +89,34 @@ function cases(): void {
     await k.refused(['delete', 'placement', 'web'], /tenants read it/);
   });
 
+  it('places an allocation whole or not at all, and takes back what did not become ready', async (t) => {
+    const { g, k } = await kubectlOf(t);
+    const allocation = (name: string, port: number, cpu: string, spec: object = {}): string =>
+      JSON.stringify({
+        apiVersion: 'mesh.proxima.io/v1', kind: 'Allocation', metadata: { name },
+        spec: { vpc: 'main', resourceGroups: ['g', 'h'].map((group, i) => ({ name: group, resources: [{ name: 'vm', service: { port: port + i }, flavors: [{ cpu: i === 0 ? '100m' : cpu, memory: '64Mi' }], template: { spec: { virtualMachine: { name: 'vm', image: 'proxima-vm' } } } }] })), ...spec },
+      });
+    await k.refused(APPLY, /spec\.selector\.regions\[0\]\.region: Invalid value: no region "mars"; there are east, west/, allocation('x', 9100, '1', { selector: { regions: [{ region: 'mars' }] } }));
+    await k.refused(APPLY, /spec\.resourceGroups\[1\]\.resources\[0\]\.flavors\[0\]\.cpu: Invalid value/, allocation('x', 9100, 'many'));
+    await k.ok(APPLY, /whole created/, allocation('whole', 9100, '200m'));
+    await k.ok(APPLY, /toomuch created/, allocation('toomuch', 9200, '64'));
+    const phases = async (): Promise<string> => JSON.stringify((await g.client.list<Allocation>(Resources.Allocation, { tenant: 'acme' })).items.map((a) => `${a.metadata.name} ${a.status?.phase ?? ''}`));
+    await until('one is placed, one failed', async () => /toomuch Failed.*whole Placing/.test(await phases()));
+    await k.ok(['get', 'alloc'], /NAME +GROUPS +STRATEGY +PHASE +READY +SITES +MESSAGE +AGE\ntoomuch +2 +centralize +Failed +0\/2 +<none> +group h: h\/vm: no single site has room for the whole group; .*…? +\d+s\nwhole +2 +centralize +Placing +0\/2 +\S+ +everything fits/);
+    await k.ok(['get', 'alloc', 'toomuch', '-o', 'jsonpath={.status.groups[1].message}'], /which takes most of it, has \d+ of \d+ mCPU free, one instance needs 64000/);
+    await k.ok(['get', 'app'], /^NAME.*\nwhole-g-vm +vm +9100.*\nwhole-h-vm +vm +9101[^\n]*\n$/);
+    await k.refused(APPLY, /spec: Invalid value: field is immutable|field is immutable/, allocation('whole', 9100, '300m'));
+    await k.ok(APPLY, /hasty created/, allocation('hasty', 9300, '100m', { placeWithinSeconds: 1 }));
+    await until('it was taken back', async () => /hasty Failed/.test(await phases()));
+    await k.ok(['get', 'alloc', 'hasty', '-o', 'jsonpath={.status.message}'], /not ready in 1 s: g\/vm has 0 of 1 ready/);
+    await k.ok(['delete', 'alloc', 'whole'], /deleted/);
+    await until('nothing of any is left', async () => (await g.client.list(Resources.Application, { tenant: 'acme' })).items.length + (await g.client.list(Resources.Placement, { tenant: 'acme' })).items.length + (await g.region.list(Resources.Deployment, { tenant: 'acme' })).items.length === 0);
+    await k.ok(['explain', 'allocation.spec.strategy'], /everything of one group at one site/);
+  });
+
   it('takes every example of the documentation, twice', async (t) => {
     const { g, k } = await kubectlOf(t, ['system:masters'], {
-      sites: [['west-1', 'zone', 'west', 41.9, -87.6, { tier: 'gold' }], ['west-2', 'zone', 'west', 41.9, -87.6, {}], ['east-1', 'zone', 'east', 40.7, -74, {}], ['edge-a', 'edge', 'west', 45, -93.3, { tier: 'gold' }]],
+      sites: [['west', 'zone', 'west', 41.9, -87.6, {}], ['west-1', 'zone', 'west', 41.9, -87.6, { tier: 'gold' }], ['west-2', 'zone', 'west', 41.9, -87.6, {}], ['east-1', 'zone', 'east', 40.7, -74, {}], ['edge-a', 'edge', 'west', 45, -93.3, { tier: 'gold' }]],
       clientRegions: [{ name: 'metro-a', cidrs: ['198.51.100.0/25'], location: { latitude: 45, longitude: -93.3 } }, { name: 'metro-b', cidrs: ['198.51.100.128/25'], location: { latitude: 39.7, longitude: -105 } }],
     });
     const files = readdirSync(EXAMPLES).filter((f) => f.endsWith('.yaml') && f !== 'traffic.yaml');

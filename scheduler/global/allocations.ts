@@ -1,0 +1,108 @@
+/** Carries Allocations out: reads them, decides, writes the status first, then makes or removes their Applications. One instance does it at a time. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Client } from '../../api/client.ts';
+import { isMeshError } from '../../api/errors.ts';
+import type { Allocation, Application, Placement } from '../../api/kinds/mesh.ts';
+import { Resources } from '../../api/resources.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
+import type { Service } from '../../base/lifecycle.ts';
+import type { Logger } from '../../base/log.ts';
+import { Loop } from '../../base/loop.ts';
+import { membersOf } from './allocation.ts';
+import { decideAllocation, type Decision } from './allocation-decide.ts';
+import type { Snapshot } from './global-scheduler.ts';
+
+export interface AllocationsDeps {
+  /** Of the global API. */
+  readonly client: Client;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly source: {
+    readonly snapshot: Snapshot | null;
+    /** Is what exists once in the mesh this instance's to do? */
+    readonly leads: boolean;
+  };
+}
+
+const EVERY_MS = 1_000;
+const ALL = { tenant: 'all' } as const;
+
+interface Kept<T> {
+  readonly of: (o: { readonly metadata: Allocation['metadata'] }) => ReadonlyMap<string, T>;
+}
+
+const spaceOf = (o: { readonly metadata: Allocation['metadata'] }): string => `${o.metadata.tenant ?? 'system'}/${o.metadata.namespace ?? 'default'}`;
+
+function bySpace<T extends { readonly metadata: Allocation['metadata'] }>(items: readonly T[]): Kept<T> {
+  const spaces = new Map<string, Map<string, T>>();
+  for (const i of items) spaces.set(spaceOf(i), (spaces.get(spaceOf(i)) ?? new Map<string, T>()).set(i.metadata.name, i));
+  return { of: (o) => spaces.get(spaceOf(o)) ?? new Map() };
+}
+
+export class Allocations implements Service {
+  readonly name = 'allocations';
+  readonly #d: AllocationsDeps;
+  readonly #clock: Clock;
+  readonly #loop: Loop;
+
+  constructor(deps: AllocationsDeps) {
+    this.#d = deps;
+    this.#clock = deps.clock ?? systemClock;
+    this.#loop = new Loop({ name: 'allocations', log: deps.log, clock: this.#clock, concurrency: 1, resyncMs: EVERY_MS, maxRetryMs: 5_000, run: async () => this.pass().then(() => EVERY_MS) });
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#loop.start(signal);
+    this.#loop.trigger('all');
+  }
+
+  async stop(): Promise<void> {
+    await this.#loop.stop();
+  }
+
+  /** One look at every Allocation, and at Applications whose Allocation is gone. */
+  async pass(): Promise<void> {
+    const { client, source } = this.#d;
+    if (!source.leads) return;
+    const owned = (a: Application): boolean => a.metadata.ownerReferences?.some((o) => o.kind === 'Allocation') === true;
+    const [allocations, applications] = await Promise.all([client.list<Allocation>(Resources.Allocation, ALL), client.list<Application>(Resources.Application, ALL)]);
+    if (allocations.items.length === 0 && !applications.items.some(owned)) return;
+    const placements = bySpace((await client.list<Placement>(Resources.Placement, ALL)).items);
+    const apps = bySpace(applications.items.filter((a) => a.metadata.deletionTimestamp === undefined));
+    const uids = new Set(allocations.items.filter((a) => a.metadata.deletionTimestamp === undefined).map((a) => a.metadata.uid));
+    for (const orphan of applications.items.filter(owned)) if (orphan.metadata.ownerReferences?.some((o) => o.kind === 'Allocation' && uids.has(o.uid)) !== true) await this.#remove(orphan);
+    const undecided = allocations.items.filter((a) => uids.has(a.metadata.uid)).sort((a, b) => (spaceOf(a) + a.metadata.name < spaceOf(b) + b.metadata.name ? -1 : 1));
+    const isUnplanned = (a: Allocation): boolean => a.status?.phase === 'Placing' && membersOf(a).some((m) => !placements.of(a).has(m.application));
+    let hasBegun = undecided.some(isUnplanned);
+    for (const allocation of undecided) {
+      const isNew = (allocation.status?.phase ?? 'Pending') === 'Pending';
+      if (isNew && hasBegun) continue; // the room that the first one takes is in the next snapshot only
+      const decision = decideAllocation({ allocation, applications: apps.of(allocation), placements: placements.of(allocation), snapshot: source.snapshot, now: this.#clock.now() });
+      hasBegun ||= isNew && decision.make.length > 0;
+      await this.#act(allocation, decision);
+    }
+  }
+
+  /** The status goes first: what was chosen is known before anything of it exists. */
+  async #act(allocation: Allocation, { status, make, remove }: Decision): Promise<void> {
+    const { name, namespace = 'default', tenant = 'system' } = allocation.metadata;
+    if (!isDeepStrictEqual(JSON.parse(JSON.stringify(status)), allocation.status ?? {})) {
+      if (status.phase !== allocation.status?.phase) this.#d.log.info('allocation', { allocation: `${tenant}/${namespace}/${name}`, phase: status.phase, reason: status.message });
+      await this.#d.client.patch(Resources.Allocation, { tenant, namespace }, name, { status }, { subresource: 'status' });
+    }
+    for (const app of make) {
+      await this.#d.client.create(Resources.Application, app).catch((error: unknown) => {
+        if (!isMeshError(error, 'already-exists') && !isMeshError(error, 'invalid')) throw error;
+        this.#d.log.warn('application of an allocation not made', { application: app.metadata.name, err: error }); // the next look decides what that means
+      });
+    }
+    for (const app of remove) await this.#remove(app);
+  }
+
+  async #remove(app: Application): Promise<void> {
+    const { name, namespace = 'default', tenant = 'system' } = app.metadata;
+    await this.#d.client.delete(Resources.Application, { tenant, namespace }, name).catch((error: unknown) => {
+      if (!isMeshError(error, 'not-found')) throw error;
+    });
+  }
+}
