@@ -93,7 +93,8 @@ function decide(app: Application, planned: ApplicationPlan, memory: Memory, hadP
     },
     around.mover,
   );
-  const isMove = hadPlace && planned.changes.some((c) => c.from === 0);
+  // what only waits has not moved
+  const isMove = hadPlace && Object.keys(decision.traffic).some((site) => traffic[site] === undefined && decision.traffic[site]?.state === 'starting');
   const trials = keepTrials(key, memory.trials ?? {}, planned, observed, decision, around);
   const remembered: Memory = {
     traffic: decision.traffic,
