@@ -36,7 +36,7 @@ export async function assembleScheduler(config: GlobalConfig, deps: AssemblyDeps
   const clients = await Promise.all(config.regions.map(async (r) => createHttpClient(await loadKubeconfig(r.kubeconfig), { userAgent: 'proxima-global', timeoutMs: REGION_TIMEOUT_MS })));
   const regions = config.regions.map((r, i) => new Region(r.name, clients[i] as Client));
   const { client, log } = deps;
-  const scheduler = new GlobalScheduler({ client, regions, log }, { identity: config.identity, clientRegions: config.clientRegions, intervalMs: config.intervalMs, halfLifeMs: config.halfLifeMs, mover: config.mover, failure: config.failure, startGraceMs: config.startGraceMs, shards: config.shards, leaseMs: config.leaseMs, prediction: config.prediction });
+  const scheduler = new GlobalScheduler({ client, regions, log }, { identity: config.identity, clientRegions: config.clientRegions, intervalMs: config.intervalMs, halfLifeMs: config.halfLifeMs, mover: config.mover, budget: config.mover.budget, undo: config.mover.undo, failure: config.failure, startGraceMs: config.startGraceMs, shards: config.shards, leaseMs: config.leaseMs, prediction: config.prediction });
   const feeds = config.regions.flatMap((r) => (r.broker === null ? [] : [new TelemetryFeed(r.name, r.broker, `proxima-${config.identity}`, { telemetry: scheduler.telemetry, log })]));
   const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, now: () => performance.now() }, { openSteering: config.rest.openSteering });
   const rest = new Rest({ api, authenticate: deps.authenticate }, { host: config.rest.host, port: config.rest.port, tls: restTls(config) });
