@@ -49,6 +49,8 @@ export interface ApiServerOptions {
   readonly review?: Review;
   /** Paths beside the Kubernetes API, for callers whom the server has identified. */
   readonly beside?: Beside;
+  /** What else of this process is counted, as Prometheus reads it; for /metrics. */
+  readonly moreMetrics?: () => Promise<string>;
   /** Namespaces of the tenant `system` that are there from the start. @default ['default', 'kube-system', 'kube-node-lease'] */
   readonly systemNamespaces?: readonly string[];
 }
@@ -220,7 +222,7 @@ class HttpApiServer implements ApiServer {
     const contentType = mediaType(request.headers['content-type']);
     if (parsed.kind === 'other') {
       if (parsed.path === '/metrics') {
-        reply.header('content-type', this.#metrics.contentType).send(await this.#metrics.metrics());
+        reply.header('content-type', this.#metrics.contentType).send(`${await this.#metrics.metrics()}${(await this.#o.moreMetrics?.()) ?? ''}`);
         return null;
       }
       const { beside } = this.#o;

@@ -1,5 +1,6 @@
 /** Assembles the global scheduler over a client of the global API; `cloud/global.ts` adds that API and starts both. */
 import { readFileSync } from 'node:fs';
+import { Registry as PrometheusRegistry } from 'prom-client';
 import type { Client } from '../../api/client.ts';
 import { createHttpClient } from '../../api/http-client.ts';
 import { loadKubeconfig } from '../../api/kubeconfig.ts';
@@ -27,6 +28,8 @@ export interface AssembledScheduler {
   readonly rest: Rest;
   /** What the listener answers with, for another server that has identified its callers. */
   readonly restApi: RestApi;
+  /** What it counts, as Prometheus reads it. */
+  readonly metrics: () => Promise<string>;
   readonly services: Service;
 }
 
@@ -41,7 +44,8 @@ export async function assembleScheduler(config: GlobalConfig, deps: AssemblyDeps
   const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, now: () => performance.now() }, { openSteering: config.rest.openSteering });
   const rest = new Rest({ api, authenticate: deps.authenticate }, { host: config.rest.host, port: config.rest.port, tls: restTls(config) });
   const closing: Service = { name: 'region clients', start: async () => undefined, stop: async () => void (await Promise.all(clients.map((c) => c.close()))) };
-  return { scheduler, rest, restApi: api, services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler, new Allocations({ client, log, source: scheduler })]) };
+  const counted = PrometheusRegistry.merge([scheduler.metrics.registry, scheduler.moves.registry]);
+  return { scheduler, rest, restApi: api, metrics: () => counted.metrics(), services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler, new Allocations({ client, log, source: scheduler })]) };
 }
 
 function restTls(config: GlobalConfig): RestOptions['tls'] {

@@ -57,6 +57,8 @@ it('places an application in a region, steers to it, explains it, and remembers 
     assert.fail(`never: ${what}`);
   };
   await until('a deployment in the region', async () => (await admin.list(Resources.Deployment, { tenant: 'all' })).items.some((d) => d.metadata.name === 'web-west-1'));
+  const metrics = await (await request(`${global.url}/metrics`, { dispatcher: agent })).body.text();
+  for (const line of [/^apiserver_request_duration_seconds_count/m, /^proxima_moves_started_total\{why="first"\} 1$/m, /^proxima_global_pass_seconds_count [1-9]/m]) assert.match(metrics, line);
   await until('a steered front', async () => JSON.stringify((await get('/v1/steering?application=acme/default/web&clientRegion=metro')).body).includes('192.0.2.1'));
   const why = (await get('/v1/why?application=acme/default/web')).body as { readonly sites?: readonly { readonly reason: string }[] };
   assert.match(why.sites?.[0]?.reason ?? '', /west-1 holds 2 of the minimum of 2/);
