@@ -1,15 +1,17 @@
 /**
  * What a packet costs in the data plane's programs, and what pods of two hosts get through it beside the kernel's own vxlan and bridge.
  *
- *   sudo ./proxima bench dataplane [rounds]        needs iperf3; about 40 s
+ *   sudo ./proxima bench dataplane [rounds]        needs iperf3; about 90 s
  *
  * Programs: BPF_PROG_TEST_RUN, one packet a run (a second run would meet the packet that the first one changed), in turns of 300 runs of each
  * program after those of the measure: an empty program that finds one entry in a table of the same kind and shape as `endpoints`
  * (`bpf/floor.bpf.c`). A turn's figure is the mean without the slowest tenth; its ratio is to the measure of the same turn, and what is
  * printed is the median and the 99th percentile of 40 turns a round. Throughput: iperf3 TCP between pods of two hosts on a veth wire, both
- * ways in turn, medians.
+ * ways in turn, medians. Then pods' packets over a bouncer on a third host in either mode, in turn: `dataPlane.mode: auto` goes by these figures.
  */
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { GoalEntry } from '../api/goal.ts';
 import { Lab, ip, macOf, whyNoDroplets, type Droplet } from '../test/kit/droplets.ts';
 import { ethernet, geneve, udp } from '../test/kit/packets.ts';
 import { GATEWAY_MAC } from '../dataplane/transit/links.ts';
@@ -50,6 +52,7 @@ async function hosts(): Promise<Hosts> {
       { kind: 'endpoint', vni: VNI, address: '10.0.1.2', mac: macOf('10.0.1.2'), droplet: B },
       { kind: 'endpoint', vni: VNI, address: '10.0.1.3', mac: macOf('10.0.1.3'), droplet: C },
       { kind: 'droplet', address: other, mac: null },
+      { kind: 'droplet', address: C, mac: '02:aa:aa:aa:aa:03' },
     ]);
   }
   return { lab, a, b };
@@ -104,6 +107,7 @@ async function programs({ lab, a }: Hosts): Promise<void> {
     ['encapsulate', 'from_pod', inner('10.0.1.4', '10.0.1.2'), pod],
     ['decapsulate', 'from_lan', tunnelled(inner('10.0.1.2', '10.0.1.4')), lan],
     ['bounce', 'from_lan', tunnelled(inner('10.0.1.2', '10.0.1.3')), lan],
+    ['bounce in XDP', 'from_lan_xdp', tunnelled(inner('10.0.1.2', '10.0.1.3')), 0],
   ];
   const turns = await a.call<readonly (readonly number[])[]>('inTurn', cases.map(([, program, packet, ifindex]) => [program, packet.toString('hex'), ifindex]), 40 * rounds, 300);
   const of = (i: number): readonly number[] => turns.map((t) => t[i] ?? 0);
@@ -114,6 +118,74 @@ async function programs({ lab, a }: Hosts): Promise<void> {
   }
 }
 
+const MODES = ['tcx', 'xdp'] as const;
+type BouncerMode = (typeof MODES)[number];
+
+interface Bounced {
+  readonly lab: Lab;
+  readonly pods: readonly [string, string];
+}
+
+/** Pods of two hosts whose packets all go over a third, the bouncer, which has one interface. */
+async function overBouncer(mode: BouncerMode): Promise<Bounced> {
+  const lab = new Lab(`px-dp-n${mode[0]}`);
+  const lan = lab.network('lan');
+  const names = ['a', 'b', 'c'].map((n) => lab.netns(n));
+  for (const [i, ns] of names.entries()) {
+    lab.plug(ns, lan, 'eth2', `${[A, B, C][i]}/24`);
+    lab.in(lan, 'ethtool', '-K', `p${i}`, 'gro', 'on'); // else it takes nothing from XDP
+  }
+  const droplet = (i: number, asked: BouncerMode): Promise<Droplet> => lab.droplet(names[i] ?? '', { interface: 'eth2', address: [A, B, C][i] ?? '', tunnel: null, uplink: null, mode: asked });
+  const [a, b, c] = [await droplet(0, 'tcx'), await droplet(1, 'tcx'), await droplet(2, mode)];
+  const edge: readonly GoalEntry[] = [{ kind: 'vpc', vni: VNI, cidr: '10.0.0.0/16', dividers: [] }, { kind: 'network', vni: VNI, cidr: '10.0.1.0/24', bouncers: [C] }];
+  const believed = (...which: readonly number[]): readonly GoalEntry[] => which.map((i) => ({ kind: 'droplet', address: [A, B, C][i] ?? '', mac: /link\/ether (\S+)/.exec(ip('-n', names[i] ?? '', '-o', 'link', 'show', 'dev', 'eth2'))?.[1] ?? null }));
+  const endpoints: readonly GoalEntry[] = [A, B].map((at, i) => ({ kind: 'endpoint', vni: VNI, address: `10.0.1.${i + 1}`, mac: macOf(`10.0.1.${i + 1}`), droplet: at }));
+  await a.goal([...edge, ...believed(1, 2)]);
+  await b.goal([...edge, ...believed(0, 2)]);
+  await c.goal([...edge, ...endpoints, ...believed(0, 1)]);
+  const pods = [await lab.pod('p1', a, VNI, '10.0.1.1', POD_MTU), await lab.pod('p2', b, VNI, '10.0.1.2', POD_MTU)] as const;
+  for (const ns of pods) lab.spawnIn(ns, 'iperf3', '-s');
+  await new Promise((r) => setTimeout(r, 500));
+  return { lab, pods };
+}
+
+/** Thousands of 64-byte datagrams a second that arrive, and the machine's time for each, microseconds. Their checksums are whole, as on a wire. */
+function datagrams({ lab, pods }: Bounced): readonly [number, number] {
+  const busy = (): number => {
+    const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = (/^cpu +(.*)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1] ?? '').split(' ').map(Number);
+    return user + nice + system + irq + softirq;
+  };
+  lab.in(pods[0], 'ethtool', '-K', 'eth0', 'tx', 'off');
+  const before = busy();
+  const r = lab.in(pods[0], 'iperf3', '-c', '10.0.1.2', '-u', '-b', '0', '-l', '64', '-t', '2', '-J');
+  const ticks = busy() - before;
+  lab.in(pods[0], 'ethtool', '-K', 'eth0', 'tx', 'on');
+  const sum = (JSON.parse(r.stdout) as { readonly end?: { readonly sum?: { readonly packets: number; readonly lost_packets: number; readonly seconds: number } } }).end?.sum;
+  if (sum === undefined) throw new Error(`iperf3 in ${pods[0]}: ${r.stdout}`);
+  const arrived = sum.packets - sum.lost_packets;
+  return [arrived / sum.seconds / 1e3, (ticks * 10_000) / arrived];
+}
+
+async function bouncer(): Promise<void> {
+  const labs: Partial<Record<BouncerMode, Bounced>> = {};
+  try {
+    for (const mode of MODES) labs[mode] = await overBouncer(mode);
+    const seen = { tcx: { tcp: [] as number[], udp: [] as number[], cpu: [] as number[] }, xdp: { tcp: [] as number[], udp: [] as number[], cpu: [] as number[] } };
+    for (let i = 0; i < rounds; i++) {
+      for (const mode of i % 2 === 0 ? MODES : MODES.toReversed()) {
+        const at = labs[mode] as Bounced;
+        seen[mode].tcp.push(gigabits(at.lab, at.pods[0], '10.0.1.2'));
+        const [thousands, microseconds] = datagrams(at);
+        seen[mode].udp.push(thousands);
+        seen[mode].cpu.push(microseconds);
+      }
+    }
+    for (const mode of MODES) console.log(`over a bouncer in ${mode} on veth: TCP ${median(seen[mode].tcp).toFixed(2)} Gbit/s, datagrams of 64 bytes ${median(seen[mode].udp).toFixed(0)} thousand/s, ${median(seen[mode].cpu).toFixed(2)} us of the machine each`);
+  } finally {
+    for (const l of Object.values(labs)) await l.lab.close();
+  }
+}
+
 const h = await hosts();
 try {
   await programs(h);
@@ -121,3 +193,4 @@ try {
 } finally {
   await h.lab.close();
 }
+await bouncer();

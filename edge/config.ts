@@ -53,6 +53,8 @@ export const AgentSchema = Type.Object(
       },
       strict,
     ),
+    /** Where packets that are passed on are handled: in XDP or not at all there; auto = as the driver and the droplet's role make it pay. */
+    dataPlane: Type.Object({ mode: Type.Union([Type.Literal('auto'), Type.Literal('xdp'), Type.Literal('tcx')], { default: 'auto' }) }, { ...strict, default: { mode: 'auto' } }),
     /** VPC of the system tenant's pods that name none; null = they are in the node's own network. */
     systemVpc: Type.Union([Type.String({ minLength: 1 }), Type.Null()], { default: null }),
     labels: Type.Record(Type.String(), Type.String(), { default: {} }),

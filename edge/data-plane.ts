@@ -65,7 +65,7 @@ export class DataPlane implements Service {
     const relay = droplet.relay;
     this.#transit = createTransit({
       droplet: config.node, interface: droplet.interface, address: droplet.address, uplink: droplet.front?.interface ?? null,
-      tunnel: relay === undefined ? null : { interface: relay.interface, address: relay.address }, log: this.#log,
+      tunnel: relay === undefined ? null : { interface: relay.interface, address: relay.address }, mode: config.dataPlane.mode, log: this.#log,
     });
     this.#file = new GoalFile(join(config.dir, GOAL_FILE), this.#transit, this.#log);
     this.#goals = goal === null ? null : new GoalClient({

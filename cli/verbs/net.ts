@@ -13,10 +13,17 @@ interface Options {
 
 async function droplets(o: Options): Promise<void> {
   const format = formatOf(o.output);
+  const modes = process.getuid?.() === 0 ? (await import('../pinned-maps.ts')).readModes() : [];
   await withClient(o.kubeconfig, async ({ client }) => {
     const { items } = await client.list<Droplet>(Resources.Droplet);
-    print(format, items, ['droplet', 'site', 'interface', 'address', 'relay', 'front', 'goal', 'phase'], items.map((d) => [d.metadata.name, d.spec.site, d.spec.interface, d.spec.address, d.spec.relay?.address ?? null, d.spec.front?.address ?? null, d.status?.goalVersion ?? null, d.status?.phase ?? 'Init']));
+    const withModes = items.map((d) => ({ ...d, modes: modes.filter((m) => m.droplet === d.metadata.name) }));
+    print(format, withModes, ['droplet', 'site', 'interface', 'address', 'relay', 'front', 'goal', 'phase'], items.map((d) => [d.metadata.name, d.spec.site, d.spec.interface, d.spec.address, d.spec.relay?.address ?? null, d.spec.front?.address ?? null, d.status?.goalVersion ?? null, d.status?.phase ?? 'Init']));
+    if (format === 'table' && modes.length > 0) {
+      console.log('');
+      print(format, null, ['on this machine', 'role', 'mode', 'because'], modes.map((m) => [m.droplet, m.role, m.mode, m.reason]));
+    }
     next(format, 'proxima net endpoints', 'on a node: sudo ./proxima net drops');
+    if (modes.length === 0) next(format, 'on a node: sudo ./proxima net droplets says where its programs are attached, and why');
   });
 }
 
@@ -60,7 +67,7 @@ export function register(program: Command): void {
   const net = program.command('net').description('the data plane: droplets, endpoints, drops');
   const output = (c: Command): Command => c.option('-o, --output <format>', 'table, json or yaml');
   const region = (c: Command): Command => output(c.option('--kubeconfig <file>', 'of the region'));
-  region(net.command('droplets').description('nodes on the substrate, and the goal state that each has applied')).action(droplets);
+  region(net.command('droplets').description('nodes on the substrate, the goal state that each has applied and, on a node, the mode of its programs')).action(droplets);
   region(net.command('endpoints').description('addresses: of pods, of services, of fronts').option('--vpc <name>', 'only of this VPC')).action(endpoints);
   output(net.command('drops [droplet]').description('on a node: packets that its data plane dropped, by reason, and what its front counted')).action(drops);
 }

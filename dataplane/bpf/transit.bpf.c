@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The data plane of one droplet. Four ways in, each a tcx program, the last with an XDP half:
+ * The data plane of one droplet. Four ways in, each a tcx program, the LAN's and the uplink's with an XDP half that is attached where it pays:
  *
  *   from_pod     the host's side of a pod's interface: ARP answered here, source checked, then towards its destination
  *   from_lan     the site's network: Geneve from other droplets of the site
@@ -27,9 +27,9 @@
 #include "packet.h"
 #include "tunnel.h"
 #include "balance.h"
-#include "xdp.h"
 #include "scaled.h"
 #include "size.h"
+#include "xdp.h"
 #include "forward.h"
 #include "arp.h"
 
@@ -176,6 +176,50 @@ int from_uplink(struct __sk_buff *skb)
 	if (rewrite(skb, &p, 0, flow.backend, flow.backend_port))
 		return drop(DROP_KERNEL);
 	return forward(skb, &p);
+}
+
+/*
+ * The bouncer's way before the kernel makes a socket buffer: what is for another droplet of the LAN, and what is for nobody, ends here. All
+ * else is for `from_lan`: what ends on this host, leaves by another device, is larger than the wire or has a checksum to be finished, and
+ * SYNs, which it may have to change.
+ */
+SEC("xdp.frags")
+int from_lan_xdp(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = { .cfg = configuration(), .has_mac = 1 };
+	struct ethhdr *eth = data;
+	struct endpoint *e = NULL;
+	struct reply *r = NULL;
+	struct droplet *next;
+	__be32 to = 0;
+	int bad;
+
+	if (!p.cfg || (void *)(eth + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
+		return XDP_PASS;
+	bad = parse_tunnel(data, end, &p);
+	if (bad == NOT_OURS)
+		return XDP_PASS;
+	if (bad) {
+		drop(bad);
+		return XDP_DROP;
+	}
+	if (parse(data, end, &p) || (p.tcp_flags & TCP_SYN) || !is_finished(data, end, &p))
+		return XDP_PASS;
+	bad = way_on(&p, &to, &e, &r);
+	if (!bad && (!to || is_via_tunnel(&p, to)))
+		return XDP_PASS;
+	next = bad ? NULL : droplet_of(to);
+	if (!bad && (!next || !next->has_mac || (eth->h_dest[0] & 1) || bpf_xdp_get_buff_len(ctx) - p.inner > (p.is_far ? p.cfg->far_room : p.cfg->lan_room)))
+		return XDP_PASS;
+	if (!bad) {
+		learn(data, end, &p);
+		bad = bounce(data, end, &p, next, to);
+	}
+	if (!bad)
+		return p.cfg->is_veth ? bpf_redirect(ctx->ingress_ifindex, 0) : XDP_TX;
+	drop(bad);
+	return XDP_DROP;
 }
 
 /* The front's first half before the kernel makes a socket buffer: what is no work of ours costs little, and what has no backend ends here. */

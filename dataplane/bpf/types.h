@@ -49,7 +49,8 @@ struct prefix {
 
 struct droplet {
 	__u8 via_tunnel; /* reached over the WireGuard device */
-	__u8 pad[3];
+	__u8 has_mac;	 /* on the LAN itself, not behind a router */
+	__u8 mac[6];
 };
 
 struct droplet_slot {
@@ -155,12 +156,13 @@ struct config {
 	__u16 lan_room, tunnel_room, far_room;
 	/* Which programs are attached and why, for who looks: numbers of `dataplane/transit/modes.ts`. */
 	__u8 lan_mode, lan_reason, front_mode, front_reason;
-	__u8 pad[2];
+	__u8 is_veth; /* the LAN's: its other end wakes for frames that are redirected to it, not for those that are sent back (Linux 6.18) */
+	__u8 pad;
 };
 
 _Static_assert(sizeof(struct endpoint) == 16, "endpoint");
 _Static_assert(sizeof(struct port) == 20, "port");
-_Static_assert(sizeof(struct droplet_slot) == 8, "droplet_slot");
+_Static_assert(sizeof(struct droplet_slot) == 12, "droplet_slot");
 _Static_assert(sizeof(struct prefix) == 36, "prefix");
 _Static_assert(sizeof(struct front) == 8 + 8 * FRONT_SLOTS, "front");
 _Static_assert(sizeof(struct flow_key) == 16, "flow_key");

@@ -43,6 +43,40 @@ static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 	return 1;
 }
 
+/*
+ * Whether a TCP or UDP packet without IP options may go on without the kernel's help. Its sender may have left the checksum to the device: it
+ * then is the sum of the pseudo header alone. A whole one that happens to look so takes the longer way.
+ */
+static __always_inline int is_finished(const void *data, const void *end, const struct packet *p)
+{
+	const struct iphdr *ip = data + (p->inner & FURTHEST);
+	const void *l4 = ip + 1;
+	const __be16 *check = l4 + (p->proto == IPPROTO_TCP ? offsetof(struct tcphdr, check) : offsetof(struct udphdr, check));
+
+	if (p->has_options || p->inner > FURTHEST || (const void *)(check + 1) > end || (ip->frag_off & bpf_htons(FRAGMENT)))
+		return 0;
+	if (p->proto == IPPROTO_ICMP)
+		return 1;
+	if (p->proto == IPPROTO_UDP && !*check)
+		return 1;
+	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
+		return 0;
+	return *check != (__u16)~fold((__u64)ip->saddr + ip->daddr + bpf_htons(p->proto) + bpf_htons(bpf_ntohs(ip->tot_len) - sizeof(*ip)));
+}
+
+/* Back out of the interface that it came by, to another droplet of the LAN: 0, or the reason to drop. */
+static __always_inline int bounce(void *data, void *end, const struct packet *p, const struct droplet *to, __be32 addr)
+{
+	struct ethhdr *eth = data;
+	int bad = readdress(eth + 1, end, p->cfg->lan_addr, addr);
+
+	if (bad)
+		return bad;
+	write_mac(eth->h_source, eth->h_dest);
+	write_mac(eth->h_dest, to->mac);
+	return 0;
+}
+
 static __always_inline __sum16 adjusted(__sum16 sum, __be32 *from, __be32 *to, __u32 bytes)
 {
 	return fold(bpf_csum_diff(from, bytes, to, bytes, (__u16)~sum));

@@ -8,7 +8,8 @@ import { loadNative, type MapHandle, type Native, type Programs, type TestRun } 
 import { encode } from './layout.ts';
 import { isMounted, liveNetns } from './links.ts';
 import { GOAL_MAPS, type MapContents, type MapName, type MapStep } from './plan.ts';
-import { attachFrontXdp, type FrontMode } from './uplink.ts';
+import type { Chosen, DataPlaneMode, Device } from './modes.ts';
+import { attachFrontXdp, attachLanXdp, deviceFor, type FrontMode, type XdpOptions } from './uplink.ts';
 
 const OTHER_MAPS = ['config', 'ports', 'port_slots', 'flows', 'scaled_flows', 'counts', 'drops'] as const;
 export type AnyMap = MapName | (typeof OTHER_MAPS)[number];
@@ -89,8 +90,28 @@ export class Kernel {
     this.#log.debug('program attached', { program, interface: interfaceName, how });
   }
 
-  attachFrontXdp(interfaceName: string, mode: FrontMode | 'auto'): Promise<FrontMode> {
-    return attachFrontXdp({ native: this.#native, programs: this.#loaded(), interface: interfaceName, mode, pin: this.#pin(interfaceName), log: this.#log });
+  #xdp(interfaceName: string): XdpOptions {
+    return { native: this.#native, programs: this.#loaded(), interface: interfaceName, pin: this.#pin(interfaceName), log: this.#log };
+  }
+
+  attachFrontXdp(interfaceName: string, mode: FrontMode | 'auto'): Promise<Chosen> {
+    return attachFrontXdp({ ...this.#xdp(interfaceName), mode });
+  }
+
+  device(interfaceName: string): Promise<Device> {
+    return deviceFor(this.#native, interfaceName);
+  }
+
+  attachLanXdp(interfaceName: string, wanted: DataPlaneMode, isBouncer: boolean, device: Device): Chosen {
+    return attachLanXdp({ ...this.#xdp(interfaceName), pin: this.#lanPin(interfaceName), wanted, isBouncer, device });
+  }
+
+  hasLanXdp(interfaceName: string): boolean {
+    return existsSync(`${this.#lanPin(interfaceName)}~xdp-native`);
+  }
+
+  #lanPin(interfaceName: string): string {
+    return `${this.#pin(interfaceName)}~lan`;
   }
 
   detach(interfaceName: string): void {
@@ -100,7 +121,7 @@ export class Kernel {
   /** Links of interfaces that are gone. */
   forgetLinksBut(interfaceNames: Iterable<string>): void {
     const names = new Set([...interfaceNames].map(pinName));
-    for (const pin of readdirSync(join(this.#dir, 'links'))) if (!names.has(pin.replace(/~xdp-\w+$/, ''))) rmSync(join(this.#dir, 'links', pin), { force: true });
+    for (const pin of readdirSync(join(this.#dir, 'links'))) if (!names.has(pin.replace(/~.*$/, ''))) rmSync(join(this.#dir, 'links', pin), { force: true });
   }
 
   /** For per-CPU maps, a value is all CPUs' values together. */

@@ -1,9 +1,10 @@
 /** Bytes of the maps: the twin of `bpf/types.h`. Addresses and ports are in network order, all else in the host's (little endian). */
 import { MeshError } from '../../api/errors.ts';
 import type { GoalBackend } from '../../api/goal.ts';
+import { MODES, REASONS, type Chosen } from './modes.ts';
 
 /** Sizes that the shapes in the object must have. */
-export const SIZES = { vpc_addr: 8, endpoint: 16, port: 20, droplet_slot: 8, prefix_key: 12, prefix: 36, droplet: 4, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 36, scaled_key: 12, backend: 8 } as const;
+export const SIZES = { vpc_addr: 8, endpoint: 16, port: 20, droplet_slot: 12, prefix_key: 12, prefix: 36, droplet: 8, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 36, scaled_key: 12, backend: 8 } as const;
 
 export const PREFIX = { vpc: 1, network: 2, route: 3 } as const;
 export const MAX_HOPS = 8;
@@ -75,6 +76,11 @@ export interface DropletConfig {
   /** The largest IP packet of a VPC that fits in Geneve there, bytes. */
   readonly lanRoom: number;
   readonly tunnelRoom: number;
+  /** Whether the LAN's interface is one. */
+  readonly isVeth: boolean;
+  readonly lan: Chosen;
+  /** null = no front here. */
+  readonly front: Chosen | null;
 }
 
 export const encode = {
@@ -97,7 +103,8 @@ export const encode = {
     kept.forEach((h, i) => ipBytes(h).copy(out, 4 + 4 * i));
     return out;
   },
-  droplet: (viaTunnel: boolean): Buffer => Buffer.from([viaTunnel ? 1 : 0, 0, 0, 0]),
+  /** `mac` of a droplet on the LAN itself. */
+  droplet: (viaTunnel: boolean, mac: string | null): Buffer => Buffer.concat([Buffer.from([viaTunnel ? 1 : 0, mac === null ? 0 : 1]), mac === null ? Buffer.alloc(6) : macBytes(mac)]),
   frontKey: (address: string, port: number, protocol: 'TCP' | 'UDP'): Buffer => Buffer.concat([ipBytes(address), be16(port), Buffer.from([PROTOCOL[protocol], 0])]),
   backend: (b: GoalBackend): Buffer => Buffer.concat([ipBytes(b.address), be16(b.port), Buffer.alloc(2)]),
   front: (vni: number, application: number, backends: readonly GoalBackend[]): Buffer => {
@@ -112,7 +119,8 @@ export const encode = {
   config: (c: DropletConfig): Buffer =>
     Buffer.concat([
       u32(c.lanIfindex), ipBytes(c.lanAddress), u32(c.tunnelIfindex), c.tunnelAddress === null ? Buffer.alloc(4) : ipBytes(c.tunnelAddress), u32(c.uplinkIfindex), u32(c.hasScaled ? 1 : 0),
-      u16(c.lanRoom), u16(c.tunnelRoom), u16(Math.min(c.lanRoom, c.tunnelRoom)), Buffer.alloc(6),
+      u16(c.lanRoom), u16(c.tunnelRoom), u16(Math.min(c.lanRoom, c.tunnelRoom)),
+      Buffer.from([MODES.indexOf(c.lan.mode), REASONS.indexOf(c.lan.reason), c.front === null ? MODES.length : MODES.indexOf(c.front.mode), c.front === null ? 0 : REASONS.indexOf(c.front.reason), c.isVeth ? 1 : 0, 0]),
     ]),
 };
 
@@ -173,6 +181,16 @@ export function decodeCounts(entries: Entries): readonly CountRow[] {
     const [connections = 0, packetsIn = 0, bytesIn = 0, bytesOut = 0, rttNs = 0, rtts = 0] = sum;
     return { application: key.readUInt16LE(0), clientRegion: key.readUInt16LE(2), connections, packetsIn, bytesIn, bytesOut, rttMs: rtts === 0 ? null : rttNs / rtts / 1e6, handshakes: rtts };
   });
+}
+
+/** Which programs are attached, from the entry of the `config` map; null = the droplet has not been configured yet. */
+export function decodeModes(config: Buffer): { readonly lan: Chosen; readonly front: Chosen | null } | null {
+  const chosen = (at: number): Chosen | null => {
+    const [mode, reason] = [MODES[config[at] ?? 0], REASONS[config[at + 1] ?? 0]];
+    return mode === undefined || reason === undefined ? null : { mode, reason };
+  };
+  const lan = config.readUInt32LE(0) === 0 ? null : chosen(30);
+  return lan === null ? null : { lan, front: chosen(32) };
 }
 
 /** Entries of the per-CPU `drops` map: packets by reason. */

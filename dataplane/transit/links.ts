@@ -1,6 +1,7 @@
 /** Interfaces of pods, made and found through `ip`; names are derived from what they stand for, so that a restart finds them again. */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { execa } from 'execa';
 import { MeshError } from '../../api/errors.ts';
 
@@ -16,6 +17,14 @@ export async function deviceOf(name: string): Promise<{ readonly ifindex: number
   const { stdout, exitCode } = await execa('ip', ['-o', 'link', 'show', 'dev', name], { reject: false });
   const m = exitCode === 0 ? /^(\d+):.* mtu (\d+) /.exec(stdout) : null;
   return m === null ? null : { ifindex: Number(m[1]), mtu: Number(m[2]) };
+}
+
+/** Whether addresses are on the same network as `address` of an interface, so that no router is between. */
+export function onLink(name: string, address: string): (other: string) => boolean {
+  const own = networkInterfaces()[name]?.find((a) => a.address === address && a.family === 'IPv4')?.cidr;
+  const bits = Number(own?.split('/')[1] ?? 32);
+  const network = (a: string): number => Math.floor(Buffer.from(a.split('.').map(Number)).readUInt32BE(0) / 2 ** (32 - bits));
+  return (other) => network(other) === network(address);
 }
 
 /** 0 = there is no such interface in this network namespace. */

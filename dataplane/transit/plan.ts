@@ -19,6 +19,8 @@ export interface LocalEndpoint {
 export interface PlanContext {
   readonly address: string;
   readonly hasTunnel: boolean;
+  /** Whether an address is on the LAN itself, so that frames may be sent to its MAC; default: none is. */
+  readonly isOnLan?: (address: string) => boolean;
   /** Interfaces that are attached on this droplet, by `vni/address`. */
   readonly local: ReadonlyMap<string, LocalEndpoint & { readonly mac: string }>;
 }
@@ -56,7 +58,7 @@ export function desired(entries: Iterable<GoalEntry>, context: PlanContext): Map
         if (e.droplet !== context.address) set('endpoints', encode.vpcAddr(e.vni, e.address), encode.endpoint({ droplet: e.droplet, ifindex: 0, mac: e.mac, isTap: false }));
         break;
       case 'droplet':
-        if (!isTunnelAddress(e.address) || context.hasTunnel) set('droplets', ipBytes(e.address), encode.droplet(isTunnelAddress(e.address)));
+        if (!isTunnelAddress(e.address) || context.hasTunnel) set('droplets', ipBytes(e.address), encode.droplet(isTunnelAddress(e.address), context.isOnLan?.(e.address) === true ? e.mac : null));
         break;
       case 'front':
         set('fronts', encode.frontKey(e.address, e.port, e.protocol), encode.front(e.vni, e.application, e.backends));

@@ -12,8 +12,9 @@ import type { Logger } from '../../base/log.ts';
 import { lostBackends, lostFlows } from './flows.ts';
 import { Kernel, OBJECT } from './kernel.ts';
 import { decodeCounts, decodeDrops, encode, SLOTS, type CountRow, type DropletConfig } from './layout.ts';
-import { deviceOf, ensureTap, ensureVeth, hostInterface, interfaces, removeLink } from './links.ts';
+import { deviceOf, ensureTap, ensureVeth, hostInterface, interfaces, onLink, removeLink } from './links.ts';
 import { desired, GOAL_MAPS, plan, type LocalEndpoint, type MapContents } from './plan.ts';
+import type { Chosen, DataPlaneMode, Device, Mode } from './modes.ts';
 import type { FrontMode } from './uplink.ts';
 
 export interface TransitOptions {
@@ -27,6 +28,8 @@ export interface TransitOptions {
   readonly uplink: string | null;
   /** @default auto: XDP where the uplink's frames have whole checksums, else tc */
   readonly frontMode?: FrontMode | 'auto';
+  /** The bouncer's programs at the LAN. @default auto: XDP where something is passed on and the driver's frames come whole, else tc */
+  readonly mode?: DataPlaneMode;
   /** @default /sys/fs/bpf */
   readonly bpffs?: string;
   readonly log: Logger;
@@ -48,6 +51,8 @@ const GENEVE_BYTES = 50;
 /** Of relays on other hosts: WireGuard's over Ethernet. */
 const USUAL_TUNNEL_MTU = 1420;
 
+const AS_CONFIGURED: Chosen = { mode: 'tc', reason: 'as configured' };
+
 type Local = LocalEndpoint & { readonly mac: string };
 const macText = (b: Buffer): string => [...b].map((x) => x.toString(16).padStart(2, '0')).join(':');
 
@@ -57,8 +62,12 @@ export class Transit implements Service {
   readonly #kernel: Kernel;
   readonly #local = new Map<string, Local>();
   readonly #entries = new Map<string, GoalEntry>();
-  #frontMode: FrontMode | null = null;
   #devices: Omit<DropletConfig, 'hasScaled'> | null = null;
+  #lanDevice: Device = { driver: '', features: 0 };
+  /** Whether some network of this site names this droplet as a bouncer. */
+  #isBouncer = false;
+  /** Whether an address is on the LAN itself. */
+  #isOnLan: (address: string) => boolean = () => false;
   #version = 0;
   #have: MapContents | null = null;
   /** Maps are written by one caller at a time, in order of asking. */
@@ -155,16 +164,24 @@ export class Transit implements Service {
     const tunnel = o.tunnel === null ? null : await need(o.tunnel.interface);
     const uplink = o.uplink === null ? null : await need(o.uplink);
     const [lanRoom, tunnelRoom] = [lan.mtu, tunnel?.mtu ?? USUAL_TUNNEL_MTU].map((mtu) => mtu - GENEVE_BYTES) as [number, number];
-    this.#devices = { lanIfindex: lan.ifindex, lanAddress: o.address, tunnelIfindex: tunnel?.ifindex ?? 0, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex: uplink?.ifindex ?? 0, lanRoom, tunnelRoom };
-    this.#kernel.configure({ ...this.#devices, hasScaled: this.#kernel.read('scaled').length > 0 });
+    this.#lanDevice = await this.#kernel.device(o.interface);
+    const devices = { lanIfindex: lan.ifindex, lanAddress: o.address, tunnelIfindex: tunnel?.ifindex ?? 0, tunnelAddress: o.tunnel?.address ?? null, uplinkIfindex: uplink?.ifindex ?? 0, lanRoom, tunnelRoom, isVeth: this.#lanDevice.driver === 'veth' };
+    const hasScaled = this.#kernel.read('scaled').length > 0;
+    this.#kernel.configure({ ...devices, lan: AS_CONFIGURED, front: null, hasScaled });
+    this.#isOnLan = onLink(o.interface, o.address);
+    if (this.#version === 0) this.#isBouncer = this.#kernel.hasLanXdp(o.interface); // as an earlier process knew
     this.#kernel.attach('from_lan', o.interface);
     if (o.tunnel !== null) this.#kernel.attach('from_tunnel', o.tunnel.interface);
-    if (o.uplink !== null) {
-      this.#kernel.attach('from_uplink', o.uplink);
-      this.#frontMode = await this.#kernel.attachFrontXdp(o.uplink, o.frontMode ?? 'auto');
-    }
+    if (o.uplink !== null) this.#kernel.attach('from_uplink', o.uplink);
+    const front = o.uplink === null ? null : await this.#kernel.attachFrontXdp(o.uplink, o.frontMode ?? 'auto');
+    this.#devices = { ...devices, lan: this.#attachLanXdp(), front };
+    this.#kernel.configure({ ...this.#devices, hasScaled });
     // Decapsulated packets keep the tunnel's segmentation type; a UDP_SEGMENT sender behind it would be cut wrongly (measured).
     await execa('ethtool', ['-K', o.interface, 'tx-udp-segmentation', 'off'], { reject: false });
+  }
+
+  #attachLanXdp(): Chosen {
+    return this.#kernel.attachLanXdp(this.#o.interface, this.#o.mode ?? 'auto', this.#isBouncer, this.#lanDevice);
   }
 
   #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
@@ -198,9 +215,15 @@ export class Transit implements Service {
   }
 
   #sync(entries: ReadonlyMap<string, GoalEntry>): void {
-    const want = desired(entries.values(), { address: this.#o.address, hasTunnel: this.#o.tunnel !== null, local: this.#local });
+    const { address } = this.#o;
+    const want = desired(entries.values(), { address, hasTunnel: this.#o.tunnel !== null, isOnLan: this.#isOnLan, local: this.#local });
     if (this.#devices === null) throw new MeshError('unavailable', 'the transit daemon is not started');
     for (const step of plan(want, this.#have ?? this.#kernel.contents())) this.#kernel.write(step);
+    const isBouncer = entries.values().some((e) => e.kind === 'network' && e.bouncers.includes(address));
+    if (isBouncer !== this.#isBouncer) {
+      this.#isBouncer = isBouncer;
+      this.#devices = { ...this.#devices, lan: this.#attachLanXdp() };
+    }
     this.#kernel.configure({ ...this.#devices, hasScaled: want.scaled.size > 0 });
     this.#have = want;
   }
@@ -253,8 +276,8 @@ export class Transit implements Service {
     return decodeDrops(this.#kernel.read('drops'));
   }
 
-  describe(): { readonly droplet: string; readonly version: number; readonly mode: { readonly pod: 'tc'; readonly lan: 'tc'; readonly front: FrontMode | null }; readonly endpoints: readonly string[]; readonly entries: number } {
-    return { droplet: this.#o.droplet, version: this.#version, mode: { pod: 'tc', lan: 'tc', front: this.#frontMode }, endpoints: [...this.#local.keys()], entries: this.#entries.size };
+  describe(): { readonly droplet: string; readonly version: number; readonly mode: { readonly pod: 'tc'; readonly lan: Mode | null; readonly front: Mode | null }; readonly endpoints: readonly string[]; readonly entries: number } {
+    return { droplet: this.#o.droplet, version: this.#version, mode: { pod: 'tc', lan: this.#devices?.lan.mode ?? null, front: this.#devices?.front?.mode ?? null }, endpoints: [...this.#local.keys()], entries: this.#entries.size };
   }
 
   /** BPF_PROG_TEST_RUN with this droplet's maps. */

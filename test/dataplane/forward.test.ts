@@ -1,5 +1,8 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import type { GoalEntry } from '../../api/goal.ts';
+import type { DataPlaneMode, Mode } from '../../dataplane/transit/modes.ts';
 import { get, ip, Lab, macOf, whyNoDroplets, type Droplet } from '../kit/droplets.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -25,33 +28,48 @@ interface Site {
 const allEndpoints = [endpoint(100, '10.0.1.1', A), endpoint(100, '10.0.1.2', B), endpoint(200, '10.0.1.1', A), endpoint(200, '10.0.1.2', B)];
 const edgeGoal = [...network(100, [C]), ...network(200, [C])];
 
-async function site(): Promise<Site> {
+/**
+ * What the LAN is made of, and what is asked for. Pods' packets cross a veth with unfinished checksums, so that there XDP leaves most to tc; taps
+ * without offloads carry frames as a wire does.
+ */
+const VARIANTS = [
+  { lan: 'veth', asked: 'auto', mode: 'tc' },
+  { lan: 'veth', asked: 'xdp', mode: 'xdp-native' },
+  { lan: 'tap', asked: 'auto', mode: 'xdp-native' },
+] as const satisfies readonly { readonly lan: 'veth' | 'tap'; readonly asked: DataPlaneMode; readonly mode: Mode }[];
+
+async function site(variant: (typeof VARIANTS)[number]): Promise<Site> {
   const lab = new Lab('px-dp-f');
   const lan = lab.network('lan');
-  const [a, b, c] = (await Promise.all(
-    ([['a', A], ['b', B], ['c', C]] as const).map(async ([name, address]) => {
-      const ns = lab.netns(name);
-      lab.plug(ns, lan, 'eth2', `${address}/24`);
-      return lab.droplet(ns, { interface: 'eth2', address, tunnel: null, uplink: null });
-    }),
-  )) as [Droplet, Droplet, Droplet];
+  const hosts = ([['a', A], ['b', B], ['c', C]] as const).map(([name, address]) => [lab.netns(name), address] as const);
+  if (variant.lan === 'tap') await lab.plugByTaps(lan, 'eth2', hosts.map(([ns, address]) => [ns, `${address}/24`]));
+  else for (const [i, [ns, address]] of hosts.entries()) {
+    lab.plug(ns, lan, 'eth2', `${address}/24`);
+    if (variant.asked === 'xdp') assert.is(lab.in(lan, 'ethtool', '-K', `p${i}`, 'gro', 'on').status, 0);
+  }
+  const [a, b, c] = (await Promise.all(hosts.map(([ns, address]) => lab.droplet(ns, { interface: 'eth2', address, tunnel: null, uplink: null, mode: variant.asked })))) as [Droplet, Droplet, Droplet];
   await a.goal([...edgeGoal, ...believed(B, C)]);
   await b.goal([...edgeGoal, ...believed(A, C)]);
-  await c.goal([...edgeGoal, ...allEndpoints, ...believed(A, B)]);
+  // Only who has a MAC of the LAN can be sent to without the kernel's neighbour table, as XDP does.
+  const withMacs = [[A, a], [B, b]].map(([address, d]): GoalEntry => ({ kind: 'droplet', address: address as string, mac: /link\/ether (\S+)/.exec(ip('-n', (d as Droplet).netns, '-o', 'link', 'show', 'dev', 'eth2'))?.[1] ?? null }));
+  await c.goal([...edgeGoal, ...allEndpoints, ...withMacs]);
   const pods = { a1: await lab.pod('a1', a, 100, '10.0.1.1'), b1: await lab.pod('b1', b, 100, '10.0.1.2'), a2: await lab.pod('a2', a, 200, '10.0.1.1'), b2: await lab.pod('b2', b, 200, '10.0.1.2') };
   return { lab, a, b, c, pods };
 }
 
 const reason = whyNoDroplets();
 if (reason !== null) skip('carries pods\' packets', reason);
-else {
+else for (const variant of VARIANTS) {
+  const name = `${variant.mode} on ${variant.lan}`;
   const FAILING = ['-W', '0.2'];
   let s: Site;
   const ping = (from: string, to: string, ...args: readonly string[]): number => s.lab.in(from, 'ping', '-c', '2', '-i', '0.1', '-W', '1', ...args, to).status;
 
-  it('carries pings and megabytes both ways over a bouncer that alone knows the endpoints', async () => {
-    s = await site();
+  it(`${name}: carries pings and megabytes both ways over a bouncer that alone knows the endpoints`, async () => {
+    s = await site(variant);
     const { lab, pods } = s;
+    const lanMode = async (d: Droplet): Promise<string> => (await d.call<{ mode: { lan: string } }>('describe')).mode.lan;
+    assert.equal([await lanMode(s.c), await lanMode(s.a)], [variant.mode, variant.asked === 'xdp' ? 'xdp-native' : 'tc'], 'the bouncer, and who is none');
     assert.is(ping(pods.a1, '10.0.1.2'), 0, JSON.stringify([await s.a.drops(), await s.b.drops(), await s.c.drops()]));
     assert.is(ping(pods.b1, '10.0.1.1'), 0);
     assert.is(ping(pods.a1, '10.0.1.2', '-s', '1332', '-M', 'do'), 0, 'a full frame passes');
@@ -65,11 +83,31 @@ else {
     for (const ns of [pods.a1, pods.b1]) assert.match(lab.in(ns, 'nstat', '-az', 'TcpInCsumErrors').stdout, /TcpInCsumErrors\s+0\s/);
   });
 
-  it('keeps tenants with the same addresses apart', () => {
+  it(`${name}: keeps tenants with the same addresses apart`, () => {
     assert.is(get(s.lab, s.pods.a2, 'http://10.0.1.2/1').pod, s.pods.b2);
     assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.2/1').pod, s.pods.b1);
   });
 
+  if (variant.mode !== 'tc')
+    it(`${name}: the bouncer's XDP half alone carries what comes whole, and drops what is for nobody`, async () => {
+      const { lab, pods, c } = s;
+      const links = join(lab.dir, 'bpf', 'proxima', c.netns, readdirSync(join(lab.dir, 'bpf', 'proxima', c.netns))[0] ?? '', 'links');
+      assert.equal(readdirSync(links).sort(), ['eth2', 'eth2~lan~xdp-native']);
+      const slow = lab.runIn(pods.a1, 'curl', '-s', '--limit-rate', '3M', '--max-time', '10', '-o', '/dev/null', '-w', '%{size_download}', 'http://10.0.1.2/3000000');
+      await new Promise((r) => setTimeout(r, 300));
+      rmSync(join(links, 'eth2'));
+      assert.is(ping(pods.a1, '10.0.1.2', '-s', '1200'), 0, JSON.stringify(await c.drops()));
+      if (variant.lan === 'tap') assert.is((await slow).stdout, '3000000', 'a connection in progress');
+      const before = (await c.drops())['no-route'] ?? 0;
+      assert.is.not(ping(pods.a1, '10.0.1.99', ...FAILING), 0);
+      assert.is((await c.drops())['no-route'], before + 2, 'dropped early');
+      await c.crash();
+      await c.start();
+      await slow;
+      assert.is(get(lab, pods.a1, 'http://10.0.1.2/1').status, 200, 'with both again');
+    });
+
+  if (variant.mode === 'tc') {
   it('goes directly when the endpoint is known, and within a host', async () => {
     await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
     await s.lab.pod('a3', s.a, 100, '10.0.1.3');
@@ -159,7 +197,9 @@ else {
     assert.not.match(ip('-n', s.a.netns, 'link'), /px[0-9a-f]{11}/);
   });
 
-  it('leaves nothing behind', () => s.lab.close());
+  }
+
+  it(`${name}: leaves nothing behind`, () => s.lab.close());
 }
 
 run();

@@ -1,6 +1,8 @@
 import * as assert from 'uvu/assert';
-import type { GoalBackend, GoalEntry } from '../../../api/goal.ts';
-import { encode, FRONT_SLOTS, slotsOf } from '../../../dataplane/transit/layout.ts';
+import { goalKey, type GoalBackend, type GoalEntry } from '../../../api/goal.ts';
+import { lostBackends, lostFlows } from '../../../dataplane/transit/flows.ts';
+import { decodeModes, encode, FRONT_SLOTS, slotsOf } from '../../../dataplane/transit/layout.ts';
+import { chooseLan } from '../../../dataplane/transit/modes.ts';
 import { desired, plan, type MapContents, type PlanContext } from '../../../dataplane/transit/plan.ts';
 import { modesToTry } from '../../../dataplane/transit/uplink.ts';
 import { suite } from '../../kit/suite.ts';
@@ -52,8 +54,8 @@ it('of droplets that share a slot one has it, and both are in the table', () => 
   const droplet = (address: string): GoalEntry => ({ kind: 'droplet', address, mac: null });
   const want = desired([droplet('192.168.4.2'), droplet('192.168.0.2'), droplet('192.168.1.3')], here);
   assert.is(want.droplets.size, 3);
-  assert.equal([...want.droplet_slots.entries()], [['02000000', 'c0a8000200000000'], ['03010000', 'c0a8010300000000']]);
-  for (const order of [['192.168.0.2', '192.168.4.2'], ['192.168.4.2', '192.168.0.2']]) assert.is(desired(order.map(droplet), here).droplet_slots.get('02000000'), 'c0a8000200000000');
+  assert.equal([...want.droplet_slots.entries()], [['02000000', `c0a80002${'00'.repeat(8)}`], ['03010000', `c0a80103${'00'.repeat(8)}`]]);
+  for (const order of [['192.168.0.2', '192.168.4.2'], ['192.168.4.2', '192.168.0.2']]) assert.is(desired(order.map(droplet), here).droplet_slots.get('02000000'), `c0a80002${'00'.repeat(8)}`);
 });
 
 it('slots follow weights, none for weight 0, and a change moves only what it must', () => {
@@ -75,6 +77,49 @@ it('the front is in XDP only where frames have whole checksums', () => {
   assert.equal(modesToTry('auto', 'tap'), ['xdp-native', 'xdp-generic', 'tc']);
   assert.equal(modesToTry('auto', 'virtio_net'), ['xdp-native', 'tc']);
   assert.equal(modesToTry('xdp-generic', 'veth'), ['xdp-generic']);
+});
+
+it('the bouncer is in XDP where something is passed on and frames come whole, and where it was asked for', () => {
+  const nic = { driver: 'ixgbe', features: 7 };
+  const mode = (...args: Parameters<typeof chooseLan>): string => {
+    const c = chooseLan(...args);
+    return 'refusal' in c ? c.next : `${c.mode}: ${c.reason}`;
+  };
+  assert.is(mode('auto', true, nic), 'xdp-native: the driver has XDP, and its frames come whole');
+  assert.is(mode('auto', false, nic), 'tc: nothing is passed on here: no bouncer');
+  assert.is(mode('auto', true, { ...nic, features: 0 }), 'tc: the driver has no native XDP');
+  assert.match(mode('auto', true, { driver: 'veth', features: 7 }), /^tc: .* measured slower in XDP$/);
+  assert.match(mode('auto', true, { driver: '', features: 7 }), /^tc: /);
+  assert.is(mode('tcx', true, nic), 'tc: as configured');
+  assert.is(mode('xdp', false, { driver: 'veth', features: 7 }), 'xdp-native: as configured');
+  assert.is(mode('xdp', true, { driver: 'veth', features: 3 }), 'ethtool -K <its other end> gro on');
+  assert.is(mode('xdp', true, { ...nic, features: 0 }), 'dataPlane.mode: auto');
+});
+
+it('modes and reasons are read from the map as they were written', () => {
+  const config = { lanIfindex: 4, lanAddress: '192.168.1.1', tunnelIfindex: 0, tunnelAddress: null, uplinkIfindex: 0, hasScaled: false, lanRoom: 1450, tunnelRoom: 1370, isVeth: false };
+  const lan = { mode: 'xdp-native', reason: 'as configured' } as const;
+  assert.equal(decodeModes(encode.config({ ...config, lan, front: null })), { lan, front: null });
+  const front = { mode: 'xdp-generic', reason: 'only generic XDP is there' } as const;
+  assert.equal(decodeModes(encode.config({ ...config, lan, front })), { lan, front });
+  assert.is(decodeModes(Buffer.alloc(36)), null);
+});
+
+it('UDP flows to a backend that is gone are found, those to a drained one are not', () => {
+  const front = (...backends: readonly GoalBackend[]): GoalEntry => ({ kind: 'front', address: '192.0.2.1', port: 53, protocol: 'UDP', vni: 5, application: 1, backends });
+  const map = (e: GoalEntry): ReadonlyMap<string, GoalEntry> => new Map([[goalKey(e), e]]);
+  const both = front(backend('10.0.0.1', 1), backend('10.0.0.2', 1));
+  const drained = front(backend('10.0.0.1', 1), backend('10.0.0.2', 0));
+  const gone = front(backend('10.0.0.1', 1));
+  assert.equal([lostBackends(map(both), map(drained)), lostBackends(map(drained), map(gone)), lostBackends(map(gone), map(both)), lostBackends(map(gone), new Map())], [false, true, false, true]);
+  const flow = (protocol: number, to: string): { key: Buffer; value: Buffer } => ({
+    key: Buffer.from([9, 9, 9, 9, 192, 0, 2, 1, 0x9c, 0x40, 0, 53, protocol, 0, 0, 0]),
+    value: Buffer.concat([encode.backend(backend(to, 1)).subarray(0, 6), Buffer.from([7, 0])]),
+  });
+  const have = { flows: [flow(17, '10.0.0.1'), flow(17, '10.0.0.2'), flow(6, '10.0.0.2')], scaled_flows: [] };
+  assert.equal(lostFlows([drained], have).flows, []);
+  assert.equal(lostFlows([gone], have).flows, [have.flows[1]?.key]);
+  assert.is(lostFlows([], have).flows.length, 2);
 });
 
 run();
