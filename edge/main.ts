@@ -17,6 +17,7 @@ import type { PodNetwork } from './agent/network.ts';
 import { machineCapacity, NodeRegistration } from './agent/node.ts';
 import { Renewal } from './agent/renewal.ts';
 import { Telemetry } from './agent/telemetry.ts';
+import { Echo } from './agent/train.ts';
 import { TransitNetwork, type FrontCount, type TransitPort } from './agent/transit.ts';
 import { transferEndpoint } from './agent/vm/transfer-endpoint.ts';
 import { TransferWay } from './agent/vm/way.ts';
@@ -71,7 +72,7 @@ export async function agentStart(input: unknown, parts: AgentParts = {}, source 
       api.replace(clientOf(config, fresh));
     },
   });
-  const group = new ServiceGroup('agent', [...(transit === null ? [] : [transit]), endpoint, node, registration, ...(telemetry === null ? [] : [telemetry]), renewal]);
+  const group = new ServiceGroup('agent', [...(transit === null ? [] : [transit]), endpoint, node, registration, ...(telemetry === null ? [] : [telemetry]), ...(config.echo === undefined ? [] : [new Echo(config.echo, log)]), renewal]);
   await group.start(new AbortController().signal);
   log.info('agent started', { site: config.site, containerRuntime: node.runtimeName, endpointPort: endpoint.port, dataPlane: transit !== null });
   return {

@@ -1,8 +1,9 @@
-/** Round-trip times to other sites and to client regions: the time of a TCP connect (a refusal is an answer too) or of a UDP echo. */
+/** Round-trip times to other sites and to client regions: the time of a TCP connect (a refusal is an answer too) or of a UDP echo. Bandwidth, once a minute. */
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { ProbeSample } from '../../api/telemetry.ts';
+import { measureBandwidth } from './train.ts';
 
 export interface LatencyTarget {
   readonly to: string;
@@ -10,15 +11,19 @@ export interface LatencyTarget {
   readonly address: string;
   readonly port: number;
   readonly protocol: 'tcp' | 'udp';
+  /** UDP port that echoes, for its bandwidth. */
+  readonly echoPort?: number;
 }
 
 const TIMEOUT_MS = 900;
 /** Loss is the share of the last so many probes. */
 const WINDOW = 10;
+const BANDWIDTH_EVERY_MS = 60_000;
 
 export class LatencyProbes {
   readonly #targets: readonly LatencyTarget[];
   readonly #history = new Map<string, boolean[]>();
+  readonly #measuredAt = new Map<string, number>();
 
   constructor(targets: readonly LatencyTarget[]) {
     this.#targets = targets;
@@ -35,9 +40,18 @@ export class LatencyProbes {
         const rttMs = await (t.protocol === 'tcp' ? tcpTime(t) : udpTime(t));
         const history = [...(this.#history.get(t.to) ?? []), rttMs !== null].slice(-WINDOW);
         this.#history.set(t.to, history);
-        return { to: t.to, kind: t.kind, rttMs, loss: history.filter((ok) => !ok).length / history.length };
+        const mbps = rttMs === null ? null : await this.#bandwidth(t);
+        return { to: t.to, kind: t.kind, rttMs, loss: history.filter((ok) => !ok).length / history.length, ...(mbps === null ? {} : { mbps }) };
       }),
     );
+  }
+
+  async #bandwidth(t: LatencyTarget): Promise<number | null> {
+    const port = t.echoPort ?? (t.protocol === 'udp' ? t.port : null);
+    const now = performance.now();
+    if (port === null || now - (this.#measuredAt.get(t.to) ?? Number.NEGATIVE_INFINITY) < BANDWIDTH_EVERY_MS) return null;
+    this.#measuredAt.set(t.to, now);
+    return measureBandwidth(t.address, port);
   }
 }
 

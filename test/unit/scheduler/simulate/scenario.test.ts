@@ -25,7 +25,7 @@ it('fills in what is left out', () => {
 });
 
 it('refuses what is wrong with its path', () => {
-  const wrong = (from: string | RegExp, to: string, message: RegExp): void => void assert.throws(() => buildWorld(decodeScenario(GOOD.replace(from, to), 't'), noFiles), message, to);
+  const wrong = (from: string | RegExp, to: string, message: RegExp): void => assert.throws(() => buildWorld(decodeScenario(GOOD.replace(from, to), 't'), noFiles), message, to);
   wrong('hours: 2', 'hours: 2\nspeed: 9', /t: speed: unknown key/);
   wrong('hours: 2', 'hours: zwei', /hours/);
   wrong('latitude: 3', 'latitude: 300', /sites/);
