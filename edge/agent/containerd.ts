@@ -13,7 +13,7 @@ import { Loop } from '../../base/loop.ts';
 import { connectCri, type Cri } from './cri.ts';
 import { run } from './exec.ts';
 import { endMachine, removeTap } from './vm/machine.ts';
-import { tapName } from './vm/runtime.ts';
+import { tapName } from './vm/plan.ts';
 import { alivePid, endByPidFile, endProcess, pidsWith, startDetached } from './proc.ts';
 
 export interface ContainerdOptions {

@@ -1,6 +1,6 @@
 /**
  * Makes the demo's images from Debian packages: container images (busybox web server, pause) as OCI archives and one VM image (the
- * cloud kernel, an initramfs of busybox, virtio drivers and a small web server). What is there and fits its inputs is not made again.
+ * cloud kernel, an initramfs of busybox, virtio drivers and guest.c). What is there and fits its inputs is not made again.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,8 @@ export const WEB_IMAGE = 'localhost/proxima-web:1';
 export const PAUSE_IMAGE = 'localhost/proxima-pause:1';
 export const VM_IMAGE = 'proxima-vm';
 
-const SERVER = 'serve.c';
+/** The guest's one process. */
+const GUEST = ['guest.c', 'serve.c', 'network.c', 'guest.h'] as const;
 
 /** In the order in which they depend on each other. */
 const MODULES = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_console', 'failover', 'net_failover', 'virtio_net'];
@@ -84,9 +85,9 @@ function ociArchive(name: string, entries: readonly Entry[], command: readonly s
 
 async function buildVm(dir: string, busybox: Buffer, applets: readonly string[], options: BuildOptions): Promise<void> {
   mkdirSync(dir, { recursive: true });
-  const [init, server] = ['guest-init.sh', SERVER].map((f) => readFileSync(join(import.meta.dirname, f))) as [Buffer, Buffer];
+  const init = readFileSync(join(import.meta.dirname, 'guest-init.sh'));
   const kernel = await cloudKernel();
-  const key = digestOf([init, server, busybox, Buffer.from(JSON.stringify([kernel, MODULES]))]);
+  const key = digestOf([init, ...GUEST.map((f) => readFileSync(join(import.meta.dirname, f))), busybox, Buffer.from(JSON.stringify([kernel, MODULES]))]);
   if (existsSync(join(dir, 'vmlinux')) && existsSync(join(dir, 'initrd')) && readStamp(join(dir, 'initrd')) === key) return;
   const work = mkdtempSync(join(dir, '.work-'));
   try {
@@ -105,7 +106,7 @@ async function buildVm(dir: string, busybox: Buffer, applets: readonly string[],
       { path: 'modules', mode: 0o755, kind: 'dir' },
       { path: 'modules/order', mode: 0o644, kind: 'file', content: Buffer.from(drivers.map((d) => d.name).join('\n')) },
       ...drivers.map((d): Entry => ({ path: `modules/${d.name}.ko`, mode: 0o644, kind: 'file', content: d.content })),
-      { path: 'bin/serve', mode: 0o755, kind: 'file', content: await compileServer(work) },
+      { path: 'bin/guest', mode: 0o755, kind: 'file', content: await compileGuest(work) },
       { path: 'init', mode: 0o755, kind: 'file', content: init },
     ];
     await once(join(dir, 'initrd'), key, () => Promise.resolve(cpio(entries)));
@@ -114,12 +115,13 @@ async function buildVm(dir: string, busybox: Buffer, applets: readonly string[],
   }
 }
 
-/** The guest's web server, for this machine's architecture; `work` is a folder for the compiler. */
-export async function compileServer(work: string): Promise<Buffer> {
+/** For this machine's architecture; `work` is a folder for the compiler. */
+export async function compileGuest(work: string): Promise<Buffer> {
   const compiler = (await run('sh', ['-c', 'command -v clang || command -v cc || true'])).trim();
-  if (compiler === '') throw new MeshError('missing-file', "no C compiler for the VM image's web server", { next: 'apt-get install --no-install-recommends clang libc6-dev' });
-  await run(compiler, ['-O2', '-static', '-s', '-o', join(work, 'serve.bin'), join(import.meta.dirname, SERVER)]);
-  return readFileSync(join(work, 'serve.bin'));
+  if (compiler === '') throw new MeshError('missing-file', "no C compiler for the VM image", { next: 'apt-get install --no-install-recommends clang libc6-dev' });
+  const sources = GUEST.filter((f) => f.endsWith('.c')).map((f) => join(import.meta.dirname, f));
+  await run(compiler, ['-O2', '-static', '-s', '-o', join(work, 'guest.bin'), ...sources]);
+  return readFileSync(join(work, 'guest.bin'));
 }
 
 /** The newest cloud kernel of the release, by its meta package. */

@@ -1,23 +1,16 @@
-/*
- * The VM image's web server: one process, no fork, no file opened per request. Under emulation a fork and an exec cost more than the rest of
- * an answer together.
- *
- *   serve PORT FILE           answers GET and HEAD of / with FILE (JSON), which SIGHUP reads again; `Served` counts the answers since its start
- *   serve get PORT PATH       exits 0 when a local server answers 2xx or 3xx, as a readiness probe does
- */
+/* A web server with one page, as JSON, for GET and HEAD of /. `Served` counts the answers since its start. It forks for nobody. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "guest.h"
 
 #define CONNECTIONS 64
 #define HEAD_MAX 2048
@@ -35,13 +28,7 @@ static int used;
 static char page[1024];
 static int page_length;
 static unsigned long served;
-static volatile sig_atomic_t stale = 1;
-
-static void on_hangup(int signal)
-{
-	(void)signal;
-	stale = 1;
-}
+static int listener = -1;
 
 static time_t now(void)
 {
@@ -51,16 +38,10 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-static void read_page(const char *file)
+void serve_page(const char *text)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	int n = fd < 0 ? -1 : (int)read(fd, page, sizeof(page));
-
-	stale = 0;
-	if (n >= 0)
-		page_length = n;
-	if (fd >= 0)
-		close(fd);
+	page_length = (int)strnlen(text, sizeof(page));
+	memcpy(page, text, page_length);
 }
 
 /* One write, one close: the answer and its end leave in as few segments as can be. It is smaller than any socket buffer. */
@@ -112,7 +93,7 @@ static int receive(struct connection *c)
 }
 
 /* The request is there already when the kernel hands a connection over, so most need no second look. */
-static void accept_all(int listener)
+static void accept_all(void)
 {
 	while (used < CONNECTIONS) {
 		struct connection *c = &table[used];
@@ -128,69 +109,63 @@ static void accept_all(int listener)
 	}
 }
 
-static int listen_on(int port)
+void serve_start(int port)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1, seconds = 1;
 
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
-	if (bind(fd, (struct sockaddr *)&any, sizeof(any)) != 0 || listen(fd, 256) != 0) {
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
+	if (bind(listener, (struct sockaddr *)&any, sizeof(any)) != 0 || listen(listener, 256) != 0) {
 		perror("serve");
 		exit(1);
 	}
-	return fd;
 }
 
-static void serve(int port, const char *file)
+int serve_turn(int other, int timeout_ms)
 {
-	struct pollfd wait[CONNECTIONS + 1];
-	struct sigaction hangup = { .sa_handler = on_hangup };
-	int listener = listen_on(port);
+	struct pollfd wait[CONNECTIONS + 2] = { { .fd = other, .events = POLLIN }, { .fd = used < CONNECTIONS ? listener : -1, .events = POLLIN } };
+	int limit = used == 0 || (timeout_ms >= 0 && timeout_ms < 1000) ? timeout_ms : 1000;
 
-	sigaction(SIGHUP, &hangup, NULL);
-	for (;;) {
-		wait[0] = (struct pollfd){ .fd = used < CONNECTIONS ? listener : -1, .events = POLLIN };
-		for (int i = 0; i < used; i++)
-			wait[i + 1] = (struct pollfd){ .fd = table[i].fd, .events = POLLIN };
-		int ready = poll(wait, used + 1, used == 0 ? -1 : 1000);
-		if (stale)
-			read_page(file);
-		/* From the last: dropping one moves only what was looked at. */
-		for (int i = used - 1; i >= 0; i--)
-			if ((ready > 0 && wait[i + 1].revents != 0 && receive(&table[i])) || now() - table[i].since > IDLE_SECONDS)
-				drop(i);
-		if (ready > 0 && wait[0].revents != 0)
-			accept_all(listener);
-	}
+	for (int i = 0; i < used; i++)
+		wait[i + 2] = (struct pollfd){ .fd = table[i].fd, .events = POLLIN };
+	int ready = poll(wait, used + 2, limit);
+	/* From the last: dropping one moves only what was looked at. */
+	for (int i = used - 1; i >= 0; i--)
+		if ((ready > 0 && wait[i + 2].revents != 0 && receive(&table[i])) || now() - table[i].since > IDLE_SECONDS)
+			drop(i);
+	if (ready > 0 && wait[1].revents != 0)
+		accept_all();
+	return ready > 0 ? wait[0].revents : 0;
 }
 
-static int get(int port, const char *path)
+static int connected(int port)
 {
 	struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct timeval limit = { .tv_sec = 2 };
-	char text[512];
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int n = snprintf(text, sizeof(text), "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (n >= (int)sizeof(text) || connect(fd, (struct sockaddr *)&here, sizeof(here)) != 0 || send(fd, text, n, MSG_NOSIGNAL) != n)
+	return connect(fd, (struct sockaddr *)&here, sizeof(here)) == 0 ? fd : -1;
+}
+
+int reach(int port)
+{
+	return connected(port) < 0;
+}
+
+int get(int port, const char *path)
+{
+	char text[512];
+	int n = snprintf(text, sizeof(text), "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path);
+	int fd = connected(port);
+
+	if (fd < 0 || n >= (int)sizeof(text) || send(fd, text, n, MSG_NOSIGNAL) != n)
 		return 1;
 	n = (int)recv(fd, text, sizeof(text) - 1, MSG_WAITALL);
 	text[n < 0 ? 0 : n] = 0;
 	return strncmp(text, "HTTP/1.", 7) != 0 || (text[9] != '2' && text[9] != '3');
-}
-
-int main(int argc, char **argv)
-{
-	if (argc == 4 && strcmp(argv[1], "get") == 0)
-		return get(atoi(argv[2]), argv[3]);
-	if (argc != 3) {
-		fprintf(stderr, "usage: serve PORT FILE | serve get PORT PATH\n");
-		return 2;
-	}
-	serve(atoi(argv[1]), argv[2]);
 }

@@ -1,4 +1,4 @@
-/** An agent in a network namespace of its own, with plain routes in place of the data plane. Waits for a line on standard input: until then its links are made. */
+/** An agent in a network namespace of its own, with plain routes in place of the data plane. Waits for a line on standard input: until then its links are made. Ends with the test that started it. */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { run } from '../../edge/agent/exec.ts';
@@ -16,6 +16,8 @@ const routes: AgentTransit = {
   frontCounts: () => Promise.resolve([]),
 };
 
-for await (const _ of createInterface({ input: process.stdin })) break;
+const lines = createInterface({ input: process.stdin });
+await new Promise((resolve) => lines.once('line', resolve));
+lines.once('close', () => process.exit(1)); // the test is gone
 await agentStart(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')), { transit: () => routes });
 process.stdout.write('started\n');

@@ -1,6 +1,7 @@
 /** What is kept of a VM in its folder: `vm.json` (how it was started) and `transfer.json` (its part of a move), written before they are true. */
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { MeshError } from '../../../api/errors.ts';
 import { writeDurably } from '../../../certs/files.ts';
 import type { PodAddress } from '../model.ts';
 import type { GuestChannel } from './channel.ts';
@@ -24,6 +25,11 @@ export interface Live {
   readonly channel: GuestChannel;
   power: 'running' | 'paused';
   configured: boolean;
+}
+
+export function snapshotFile(folder: string, name: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new MeshError('invalid', `snapshot: "${name}" must be lower-case letters, digits and dashes`, { fields: { path: 'snapshot' } });
+  return join(folder, 'snapshots', name);
 }
 
 /** The transfers of a node's VMs, on disk and in memory. */

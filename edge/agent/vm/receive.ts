@@ -135,7 +135,8 @@ export class VmReceiver implements Service {
 
   async #after(uid: string, now: Receiving, hasBegun: boolean, cause: unknown): Promise<number | null> {
     const error = isMeshError(cause) ? cause : new MeshError('io', (cause as Error).message, { cause });
-    this.#o.log.warn('a VM has not come yet', { uid, from: now.from, phase: now.phase, attempt: now.attempt, reason: error.message });
+    const last = this.#o.vms.transfers.get(uid);
+    if (last?.role !== 'receive' || last.reason !== error.message) this.#o.log.warn('a VM has not come yet', { uid, from: now.from, phase: now.phase, attempt: now.attempt, reason: error.message });
     if (now.phase === 'loaded') return RETRY_MS; // only the source knows whether it is ours
     if (now.phase === 'committed') throw error;
     return this.#failed(uid, now, hasBegun, error);

@@ -2,20 +2,19 @@
  * VM pods on QEMU. Each VM has a folder (`vm.json`, sockets, console log) and a tap; QEMU is not the agent's child in any way that
  * matters: a later agent finds the folder, connects to the sockets and goes on.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../../../api/errors.ts';
 import type { Pod } from '../../../api/kinds/core.ts';
 import type { Logger } from '../../../base/log.ts';
-import { bytesOf, milliCpu, uidOf, type ObservedVm, type PodAddress } from '../model.ts';
+import { uidOf, type ObservedVm, type PodAddress } from '../model.ts';
 import type { PodNetwork } from '../network.ts';
 import type { GuestChannel } from './channel.ts';
-import { Transfers, type Live, type VmFile } from './folder.ts';
-import { attachMachine, endMachine, machinePid, makeTap, removeTap, spawnMachine, type MachineSpec } from './machine.ts';
-import { machineDigest, type Accel } from './qemu.ts';
+import { snapshotFile, Transfers, type Live, type VmFile } from './folder.ts';
+import { attachMachine, endMachine, machinePid, makeTap, removeTap, spawnMachine } from './machine.ts';
+import { planVm, shapeOf, type QemuHere, type VmPlan } from './plan.ts';
 import type { Qmp } from './qmp.ts';
-import { DEFAULT_MEMORY_MIB, findImage, findQemu, prepareVm, templateOf, type VmImage } from './template.ts';
+import { findQemu, prepareVm, templateOf } from './template.ts';
 import { afterRestart, viewOf, type MachineShape } from './transfer.ts';
 
 export interface VmRuntimeOptions {
@@ -37,7 +36,7 @@ export class VmRuntime {
   isReceiving: (uid: string) => boolean = () => false;
   /** A VM is taken away; whoever works on its transfer lets go. */
   onStop: (uid: string) => void = () => undefined;
-  #qemu: { readonly path: string; readonly version: string; readonly accel: Accel } | null = null;
+  #qemu: QemuHere | null = null;
 
   constructor(options: VmRuntimeOptions) {
     this.#o = options;
@@ -83,7 +82,7 @@ export class VmRuntime {
     const live = this.#live.get(uid);
     const view = viewOf(this.transfers.get(uid), this.isReceiving(uid));
     const transfer = view === undefined ? {} : { transfer: view };
-    if (live !== undefined) return { power: live.power, configured: live.configured && view === undefined, startedAt: live.file.startedAt, ...transfer };
+    if (live !== undefined) return { power: live.power, configured: live.configured, startedAt: live.file.startedAt, ...transfer };
     const file = this.#read(uid);
     return file === null && view === undefined ? null : { power: 'shutdown', configured: false, startedAt: file?.startedAt ?? 0, ...transfer };
   }
@@ -103,7 +102,7 @@ export class VmRuntime {
 
   /** What another node's QEMU has to be like for a VM to go on there, or to come here. */
   shapeOf(pod: Pod, address: PodAddress): MachineShape {
-    return this.#shape(pod, this.#live.get(uidOf(pod))?.file.spec ?? this.#plan(pod, address).file.spec);
+    return shapeOf(pod, this.#live.get(uidOf(pod))?.file.spec ?? this.#plan(pod, address).file.spec, this.#qemu?.version ?? '');
   }
 
   /** As `startVm`, but the QEMU waits for a state on the socket that this returns, and then for `goOn`. */
@@ -204,7 +203,7 @@ export class VmRuntime {
   /** Saves the VM's whole state under a name; the VM stands still meanwhile. */
   async snapshot(uid: string, name: string): Promise<void> {
     const live = this.#free(uid);
-    const file = this.#snapshotFile(uid, name);
+    const file = snapshotFile(this.folder(uid), name);
     mkdirSync(join(this.folder(uid), 'snapshots'), { recursive: true });
     await live.qmp.execute('stop');
     try {
@@ -219,7 +218,7 @@ export class VmRuntime {
   /** Goes back to a saved state: a new QEMU in place of the old one, on the same tap and address. */
   async restore(uid: string, name: string): Promise<void> {
     const live = this.#free(uid);
-    const snapshot = this.#snapshotFile(uid, name);
+    const snapshot = snapshotFile(this.folder(uid), name);
     if (!existsSync(snapshot)) throw new MeshError('not-found', `no snapshot "${name}" of this VM`);
     this.#live.delete(uid);
     live.channel.onClose = () => undefined;
@@ -234,20 +233,9 @@ export class VmRuntime {
     return live === undefined || live.power !== 'running' || !live.configured ? Promise.resolve(false) : live.channel.probe(kind, port, path, timeoutMs);
   }
 
-  #shape(pod: Pod, spec: MachineSpec): MachineShape {
-    return { image: pod.spec.virtualMachine?.image ?? '', memoryMiB: spec.memoryMiB, cpus: spec.cpus, machine: machineDigest(spec, this.#qemu?.version ?? '') };
-  }
-
-  #plan(pod: Pod, address: PodAddress): { readonly file: VmFile; readonly image: VmImage } {
-    const uid = uidOf(pod);
-    const vm = pod.spec.virtualMachine;
-    if (vm === undefined || this.#qemu === null) throw new MeshError('internal', 'not a VM pod, or no VM runtime');
-    const image = findImage(this.#o.imageDir, vm.image);
-    const limits = { ...vm.resources?.requests, ...vm.resources?.limits };
-    const memoryMiB = Math.max(96, Math.round(bytesOf(limits.memory) / 2 ** 20) || DEFAULT_MEMORY_MIB);
-    const spec: MachineSpec = { qemu: this.#qemu.path, accel: this.#qemu.accel, memoryMiB, cpus: Math.max(1, Math.ceil(milliCpu(limits.cpu) / 1000)), kernel: image.kernel, initrd: image.initrd };
-    const { tenant = 'system', namespace = 'default', name } = pod.metadata;
-    return { file: { name: vm.name, pod: { tenant, namespace, name }, spec, address, tap: tapName(uid), startedAt: Date.now() }, image };
+  #plan(pod: Pod, address: PodAddress): VmPlan {
+    if (this.#qemu === null) throw new MeshError('internal', 'no VM runtime');
+    return planVm(pod, address, this.#qemu, this.#o.imageDir);
   }
 
   async #launch(uid: string, file: VmFile, state: string): Promise<void> {
@@ -331,17 +319,8 @@ export class VmRuntime {
     return join(this.#o.dir, uid);
   }
 
-  #snapshotFile(uid: string, name: string): string {
-    if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new MeshError('invalid', `snapshot: "${name}" must be lower-case letters, digits and dashes`, { fields: { path: 'snapshot' } });
-    return join(this.folder(uid), 'snapshots', name);
-  }
-
   #read(uid: string): VmFile | null {
     const path = join(this.folder(uid), 'vm.json');
     return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as VmFile) : null;
   }
-}
-
-export function tapName(uid: string): string {
-  return `pxt${createHash('sha256').update(uid).digest('hex').slice(0, 10)}`;
 }

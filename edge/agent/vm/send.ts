@@ -1,4 +1,4 @@
-/** The source's end of a transfer: stops the guest, writes its state to whoever its pod is to be sent to, and never runs it again once that is settled. */
+/** The source's end of a transfer: writes the guest's state to whoever its pod is to be sent to, stops it for the last of it, and never runs it again once that is settled. */
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -23,9 +23,11 @@ export interface VmSenderOptions {
 }
 
 const ASK_MS = 20_000;
+/** A guest that writes faster than the way carries is stopped then. */
+const FIRST_COPY_MS = 15_000;
 /** The target has read the state and its QEMU puts it together. */
 const LOAD_MS = 30_000;
-/** The guest is stopped: QEMU's own limit, made for guests that go on meanwhile, is of no use. */
+/** The way is the limit, not QEMU's own default. */
 const UNLIMITED_BYTES_PER_SECOND = 10_000_000_000;
 
 export class VmSender {
@@ -82,7 +84,7 @@ export class VmSender {
     const live = this.#accept(pod, uid, caller, want);
     await stream.send({ kind: 'offer' });
     await stream.expect('go', ASK_MS);
-    const sending: Sending = { role: 'send', id: want.id, to: caller.site ?? '', phase: 'sending', ranBefore: live.power === 'running', bytes: 0, stoppedAt: Date.now() };
+    const sending: Sending = { role: 'send', id: want.id, to: caller.site ?? '', phase: 'sending', ranBefore: live.power === 'running', bytes: 0, stoppedAt: 0 };
     this.#o.vms.transfers.put(uid, sending);
     this.#o.onChange(uid);
     try {
@@ -109,25 +111,32 @@ export class VmSender {
     return live;
   }
 
-  /** From the stop to the commit. Throws before `sent` is on disk, and then nothing has happened; not after. */
+  /** To the commit. Throws before `sent` is on disk, and then nothing has happened; not after. */
   async #hand(uid: string, live: Live, sending: Sending, stream: TransferStream, isRefused: () => MeshError | null): Promise<void> {
-    const stopped = performance.now();
-    await live.qmp.execute('stop');
-    live.power = 'paused';
-    const bytes = await this.#state(uid, live, stream);
+    let stopped = performance.now(); // of a guest that stands still already
+    live.qmp.onEvent = (event) => {
+      if (event !== 'STOP') return;
+      stopped = performance.now();
+      live.power = 'paused';
+      this.#o.onChange(uid);
+    };
+    const bytes = await this.#state(uid, live, stream).finally(() => (live.qmp.onEvent = () => undefined));
     await stream.send({ kind: 'end', bytes });
     await stream.expect('loaded', LOAD_MS);
     const loaded = performance.now();
     const no = isRefused();
     if (no !== null) throw no;
     if (this.#o.vms.live(uid) !== live) throw new MeshError('io', 'the VM ended meanwhile');
-    this.#o.vms.transfers.put(uid, { ...sending, phase: 'sent', bytes });
     const now = performance.now();
+    this.#o.vms.transfers.put(uid, { ...sending, phase: 'sent', bytes, stoppedAt: Date.now() - (now - stopped) });
     // From here on the target finds out by asking, should this not reach it.
-    await stream.send({ kind: 'commit', stoppedMs: now - stopped, turnMs: now - loaded }).catch((error: unknown) => this.#o.log.warn('the target has to ask', { uid, err: error }));
+    await stream.send({ kind: 'commit', stoppedMs: performance.now() - stopped, turnMs: performance.now() - loaded }).catch((error: unknown) => this.#o.log.warn('the target has to ask', { uid, err: error }));
   }
 
-  /** QEMU writes to a socket of ours; what comes is packed and passed on. Bytes as they crossed. */
+  /**
+   * QEMU writes to a socket of ours; what comes is packed and passed on. The guest goes on while its memory is copied a first time; it stops for
+   * what it has written since, which QEMU does when that is little, or we when it does not become so. Bytes as they crossed.
+   */
   async #state(uid: string, live: Live, stream: TransferStream): Promise<number> {
     const path = join(this.#o.vms.folder(uid), 's');
     rmSync(path, { force: true });
@@ -139,13 +148,14 @@ export class VmSender {
       await live.qmp.execute('migrate', { uri: `unix:${path}` });
       const socket = await connection;
       let bytes = 0;
+      const limit = setTimeout(() => void live.qmp.execute('stop').catch(() => undefined), FIRST_COPY_MS); // a QEMU that is gone ends the copy too
       const packed = createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } });
       await pipeline(socket, packed, async (parts: AsyncIterable<Buffer>) => {
         for await (const part of parts) {
           bytes += part.length;
           await stream.sendState(part);
         }
-      });
+      }).finally(() => clearTimeout(limit));
       await live.qmp.migrated(LOAD_MS);
       return bytes;
     } finally {
