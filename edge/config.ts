@@ -20,6 +20,8 @@ export const ProbeTargetSchema = Type.Object(
     port: Type.Integer({ minimum: 1, maximum: 65_535 }),
     /** tcp: the time of a connect, refused or not. udp: the time of an echo. */
     protocol: Type.Union([Type.Literal('tcp'), Type.Literal('udp')], { default: 'tcp' }),
+    /** Where its agent echoes (`echo` there): the bandwidth of the way is estimated once a minute. With udp it is `port`. */
+    echoPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
   },
   strict,
 );
@@ -67,6 +69,8 @@ export const AgentSchema = Type.Object(
     /** The agent's own mTLS endpoint: logs and VM actions. Port 0 = any free one. */
     listen: Type.Object({ address: Type.String(), port: Type.Integer({ minimum: 0, maximum: 65_535 }) }, { ...strict, default: { address: '0.0.0.0', port: 10_250 } }),
     probes: Type.Array(ProbeTargetSchema, { default: [] }),
+    /** Answers others' bandwidth estimates: UDP, back as it came, at most 500 datagrams a second. Absent: it does not. */
+    echo: Type.Optional(Type.Object({ address: Type.String({ default: '0.0.0.0' }), port: Type.Integer({ minimum: 0, maximum: 65_535 }) }, strict)),
     /** ms between two rounds of probes. */
     probePeriodMs: Type.Integer({ minimum: 100, default: 1000 }),
     /** What the 16 bit ids in the counters mean, beside what the network plane says. */
