@@ -1,6 +1,7 @@
 /** Carries one application's plan out: look, decide, record it, then scale, weigh, drain and stop in the regions that answer. */
 import type { Deployment } from '../../api/kinds/core.ts';
 import type { Application, Placement, PolicySpec } from '../../api/kinds/mesh.ts';
+import type { Backend, Endpoint } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
 import { decideEpochs, type Epochs, fenceSteps, withEpochs } from './epoch.ts';
 import { backendsOf, frontShares, type Instances } from './fronts.ts';
@@ -8,11 +9,12 @@ import { type Memory, memoryOf } from './memory.ts';
 import { decideMoves, isUsable, type MoveDecision, type MoveStep } from './mover.ts';
 import { isExclusive, LEAVES_FIRST, observe, type SeenSite } from './observe.ts';
 import { placementRecord } from './placement-record.ts';
+import type { SiteModel } from './model.ts';
 import type { ApplicationPlan } from './planner.ts';
 import type { Records } from './records.ts';
-import { APPLICATION_LABEL, DELETION_COST_ANNOTATION, deploymentObject, FENCE_AFTER_ANNOTATION, frontObject, keyOf, placeOf, SEND_ANNOTATION, STATEFUL_ANNOTATION } from './region-objects.ts';
+import { APPLICATION_LABEL, DELETION_COST_ANNOTATION, deploymentObject, FENCE_AFTER_ANNOTATION, frontName, frontObject, keyOf, placeOf, SEND_ANNOTATION, STATEFUL_ANNOTATION } from './region-objects.ts';
 import type { Region } from './region.ts';
-import { applicationNamed, nearestFront, type Surroundings } from './surroundings.ts';
+import { applicationNamed, frontSites, nearestFront, type Surroundings } from './surroundings.ts';
 import { failedTrials, keepTrials } from './trials.ts';
 import { unreachableSteps } from './unreachable.ts';
 
@@ -129,41 +131,63 @@ async function act(region: Region, move: Move): Promise<boolean> {
   }
 }
 
-async function carryOut(step: MoveStep, region: Region, { app, observed, epochs, policy }: Move): Promise<void> {
-  const seen = observed.find((o) => o.site === step.site);
-  const annotate = async (name: string, annotation: string, value: string | null): Promise<void> => {
-    const pod = seen?.pods.find((p) => p.name === name)?.pod;
-    if (pod !== undefined) await region.annotate(pod, { [annotation]: value });
-  };
-  switch (step.kind) {
-    case 'scale': {
-      const fence = unreachableSteps(policy).find((s) => s.action === 'fence');
-      const traits = { epoch: epochs[step.site] ?? 0, fenceAfterSeconds: fence?.afterSeconds ?? null, ...(step.restoreFrom === undefined ? {} : { restoreFrom: step.restoreFrom }) };
-      await region.ensure(Resources.Deployment, deploymentObject(app, step.site, step.replicas, seen?.deployment === null ? traits : {}));
-      return;
-    }
-    case 'stop':
-      return region.remove(Resources.Deployment, deploymentObject(app, step.site, 0));
-    case 'mark':
-      return annotate(step.pod, DELETION_COST_ANNOTATION, step.isMarked ? LEAVES_FIRST : null);
-    case 'send':
-      return annotate(step.pod, SEND_ANNOTATION, step.to);
-    case 'fence':
-      return annotate(step.pod, FENCE_AFTER_ANNOTATION, step.afterSeconds === null ? null : String(step.afterSeconds));
-  }
+type Carry = { readonly [K in MoveStep['kind']]: (step: Extract<MoveStep, { kind: K }>, region: Region, move: Move, seen: SeenSite | undefined) => Promise<unknown> };
+
+const CARRY: Carry = {
+  scale: (step, region, { app, epochs, policy }, seen) => {
+    const fence = unreachableSteps(policy).find((s) => s.action === 'fence');
+    const traits = { epoch: epochs[step.site] ?? 0, fenceAfterSeconds: fence?.afterSeconds ?? null, ...(step.restoreFrom === undefined ? {} : { restoreFrom: step.restoreFrom }) };
+    return region.ensure(Resources.Deployment, deploymentObject(app, step.site, step.replicas, seen?.deployment === null ? traits : {}));
+  },
+  stop: (step, region, { app }) => region.remove(Resources.Deployment, deploymentObject(app, step.site, 0)),
+  mark: (step, region, _move, seen) => annotate(region, seen, step.pod, DELETION_COST_ANNOTATION, step.isMarked ? LEAVES_FIRST : null),
+  send: (step, region, _move, seen) => annotate(region, seen, step.pod, SEND_ANNOTATION, step.to),
+  fence: (step, region, _move, seen) => annotate(region, seen, step.pod, FENCE_AFTER_ANNOTATION, step.afterSeconds === null ? null : String(step.afterSeconds)),
+};
+
+async function annotate(region: Region, seen: SeenSite | undefined, name: string, annotation: string, value: string | null): Promise<void> {
+  const pod = seen?.pods.find((p) => p.name === name)?.pod;
+  if (pod !== undefined) await region.annotate(pod, { [annotation]: value });
+}
+
+async function carryOut(step: MoveStep, region: Region, move: Move): Promise<void> {
+  const seen = move.observed.find((o) => o.site === step.site);
+  await (CARRY[step.kind] as (s: MoveStep, r: Region, m: Move, o: SeenSite | undefined) => Promise<unknown>)(step, region, move, seen);
 }
 
 async function weigh(region: Region, move: Move): Promise<void> {
-  const { app, planned, around } = move;
+  const { app, key, planned, around } = move;
   const instances = instancesOf(move);
   // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
   if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return;
-  for (const site of around.model.sites) {
-    if (site.region !== region.name || site.front === null || around.isFenced()) continue;
-    if (!isUsable(site.reach)) continue; // it cannot hear us; what it has serves its own clients
-    const shares = frontShares({ front: site.name, serves: planned.serves, instances, frontOf: (r) => nearestFront(r, around), rtt: (a, b) => around.telemetry.siteRtt(a, b, around.now) ?? UNKNOWN_MS });
-    await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front, backendsOf(shares, instances, app.spec.service.targetPort ?? app.spec.service.port)));
+  const { tenant } = placeOf(key);
+  const rtt = (a: string, b: string): number => around.telemetry.siteRtt(a, b, around.now) ?? UNKNOWN_MS;
+  const used = new Set(planned.serves.flatMap((s) => (s.rps > 0 ? (nearestFront(s.clientRegion, around) ?? []) : [])));
+  const its = new Set(instances.map((i) => i.site));
+  const known = new Map<string, readonly Backend[]>();
+  const { port, targetPort = port } = app.spec.service;
+  const fronts = frontSites(around.model, region.name);
+  for (const isFirst of [true, false]) {
+    for (const site of fronts) {
+      if (used.has(site.name) !== isFirst || around.isFenced() || !isUsable(site.reach)) continue; // out of reach it cannot hear us; what it has serves its own clients
+      const order = isFirst || its.has(site.name) ? null : instances.length < 2 ? '' : instances.map((i) => ({ i, ms: rtt(site.name, i.site) })).sort((x, y) => x.ms - y.ms || (x.i.site < y.i.site ? -1 : 1)).map((x) => x.i.site).join();
+      let backends = order === null ? undefined : known.get(order);
+      if (backends === undefined) {
+        backends = backendsOf(frontShares({ front: site.name, serves: planned.serves, instances, frontOf: (r) => nearestFront(r, around), rtt }), instances, targetPort);
+        if (order !== null) known.set(order, backends);
+      }
+      const have = region.front(tenant, frontName(placeOf(key), site.name));
+      if (have === null || !isFrontOf(have, app, site, backends)) await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front as string, backends));
+    }
   }
+}
+
+/** Does the front say so already? Cheaper than to make the object and compare it. */
+function isFrontOf(have: Endpoint, app: Application, site: SiteModel, backends: readonly Backend[]): boolean {
+  const { spec } = have;
+  const { port, protocol = 'TCP' } = app.spec.service;
+  if (spec.type !== 'front' || have.metadata.deletionTimestamp !== undefined || spec.address !== site.front || spec.port !== port || spec.protocol !== protocol || spec.vpc !== app.spec.vpc || spec.site !== site.name || spec.application !== keyOf(app)) return false;
+  return spec.backends.length === backends.length && backends.every((b, i) => spec.backends[i]?.address === b.address && spec.backends[i].port === b.port && spec.backends[i].weight === b.weight);
 }
 
 /** What fronts may use: Ready, and of the current epoch. What is older, or leaves, keeps its flows only. */

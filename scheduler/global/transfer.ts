@@ -25,7 +25,9 @@ export function decideTransfer(o: ObservedSite, w: PlannedSite, t: Traffic | und
     d.events.push({ site: o.site, phase: 'restored', reason: `${transfer.pod} goes on at ${o.site}`, ...(bytes === undefined ? {} : { bytes }), ...(downtimeMs === undefined ? {} : { downtimeMs }) });
     return false;
   }
-  const problem = told?.phase === 'failed' ? (told.reason ?? 'the agents gave no reason') : took >= d.o.transferTimeoutMs ? `it took longer than ${Math.round(d.o.transferTimeoutMs / 1000)} s` : null;
+  // who has sent all of it never runs it again: from then on there is only forward
+  const isSent = told?.phase === 'sent' || d.input.observed.some((x) => x.instances.some((i) => i.uid === transfer.uid && i.migration?.phase === 'sent'));
+  const problem = told?.phase === 'failed' ? (told.reason ?? 'the agents gave no reason') : took >= d.o.transferTimeoutMs && !isSent ? `it took longer than ${Math.round(d.o.transferTimeoutMs / 1000)} s` : null;
   if (d.input.avoid?.has(o.site) === true) return true; // given up; what was started is removed when the plan says so
   if (problem === null) {
     ask(o, w, transfer, d);
