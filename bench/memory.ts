@@ -2,7 +2,7 @@
  * Resident memory of idle daemons: a region, its cloud gateway, a site's edge gateway and agent (containerd, MQTT and the data plane on), started as
  * the command line starts them, connected to each other, twenty seconds after they are Ready. Floors: region 250 MiB; edge gateway and agent together 220 MiB.
  *
- *   sudo node bench/memory.ts [--seconds N] [--check]     (needs root: it runs in a network namespace of its own)
+ *   sudo ./proxima bench memory [--seconds N] [--check]     (needs root: it runs in a network namespace of its own)
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -2,7 +2,7 @@
  * How long a plan takes: 100 sites x 1,000 applications (floor 200 ms), and 1,000 x 10,000 x 1,000 client regions with re-planning after one
  * change. Fixed seed; asserts that the plan places everything and that a second plan is empty before it times anything.
  *
- *   node24 bench/plan.ts [--large]
+ *   sudo ./proxima bench plan [--large]
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
