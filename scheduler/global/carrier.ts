@@ -30,8 +30,8 @@ export interface CarrierDeps {
 export interface Load {
   readonly model: Model;
   readonly plan: Plan;
-  /** Keys planned in this pass. */
-  readonly planned: ReadonlySet<string>;
+  /** Keys whose plan says something else than in the pass before. */
+  readonly replanned: ReadonlySet<string>;
   /** Sites that stand otherwise than in the pass before. */
   readonly changed: ReadonlySet<string>;
   readonly admitted: Admitted;
@@ -86,14 +86,14 @@ export class Carrier {
   }
 
   #gather(load: Load): void {
-    const { planned, changed, plan, model } = load;
+    const { replanned, changed, plan, model } = load;
     const isLost = (site: SiteModel): boolean => !isUsable(site.reach);
     const lost = new Set(model.sites.flatMap((s) => (changed.has(s.name) && isLost(s) ? [s.name] : [])));
     if (this.#isAllTouched) {
       for (const key of [...load.admitted.planned.keys(), ...load.admitted.refused.keys(), ...this.#d.global.objects.placements.keys()]) if (load.owns(key)) this.#queue.add(key);
       this.#isAllTouched = false;
     }
-    for (const key of planned) this.#queue.add(key, lost.size > 0 && plan.applications.get(key)?.changes.some((c) => lost.has(c.site)) === true);
+    for (const key of replanned) this.#queue.add(key, lost.size > 0 && plan.applications.get(key)?.changes.some((c) => lost.has(c.site)) === true);
     if (changed.size > 0) this.#gatherAround(load, lost);
   }
 

@@ -164,6 +164,16 @@ export class GlobalScheduler implements Service {
     return this.#snapshot;
   }
 
+  /** Is the application of this instance now? */
+  holds(key: string): boolean {
+    return this.#owns(key);
+  }
+
+  /** How every site stands. */
+  get states(): ReadonlyMap<string, SiteState> {
+    return this.#sites.states;
+  }
+
   async start(signal: AbortSignal): Promise<void> {
     await this.#global.start(signal, this.#d.log, this.#clock);
     for (const r of this.#d.regions) r.follow(signal, this.#d.log, this.#clock);
@@ -232,7 +242,7 @@ export class GlobalScheduler implements Service {
     const own = new Map([...admitted.planned].filter(([key]) => owns(key)));
     this.#readDemand(now);
     const fronts = this.#frontsOf(models);
-    const { model, plan, planned, sites: changed, isFull } = this.#planning.update({ now, sites: models, clientRegions: this.#clientRegions, rtt: (r, s) => this.telemetry.clientRtt(r, s, fronts, now), demand: this.#demand.of, objects, own, others: this.#held.size > this.#shards.count ? [] : holdingsOf(objects, owns), touched: changes.applications });
+    const { model, plan, planned, changed: replanned, sites: changed, isFull } = this.#planning.update({ now, sites: models, clientRegions: this.#clientRegions, ways: { rtt: (r, s) => this.telemetry.clientRtt(r, s, fronts, now), measured: (r, s) => this.telemetry.measuredClientRtt(r, s, now) }, demand: this.#demand.of, objects, own, others: this.#held.size > this.#shards.count ? [] : holdingsOf(objects, owns), touched: changes.applications });
     this.metrics.planned(isFull ? 'all' : 'changed', planned.size);
     this.#last = { at: now, sites: models, model, plan };
     this.#snapshot = null;
@@ -240,7 +250,7 @@ export class GlobalScheduler implements Service {
     if (changes.isNetwork) this.#chores.touch();
     if (this.#held.has('network')) await this.#chores.run(sites, this.#sites.heard(), objects, around(() => this.#shards.token('network', this.#clock.now()) !== null));
     for (const key of changes.applications) if (owns(key)) this.#carrier.touch(key);
-    await this.#carrier.carry({ model, plan, planned, changed, admitted, own, owns, now, around: (key) => around(() => this.#owns(key)) });
+    await this.#carrier.carry({ model, plan, replanned, changed, admitted, own, owns, now, around: (key) => around(() => this.#owns(key)) });
     if (!this.#carrier.isIdle || this.#admission.isBehind) this.#wake();
   }
 
@@ -292,9 +302,10 @@ export class GlobalScheduler implements Service {
 
   #readDemand(now: number): void {
     if (now - this.#demand.at < this.#demand.costMs * DEMAND_SHARE) return;
-    const began = performance.now();
+    const stopwatch = this.#o.planning?.stopwatch ?? (() => performance.now());
+    const began = stopwatch();
     const of = this.#prediction.demand(this.telemetry.demand(now), now);
-    this.#demand = { of, at: now, costMs: performance.now() - began };
+    this.#demand = { of, at: now, costMs: stopwatch() - began };
   }
 
   /** As many instances as the policy allows are wanted already. */

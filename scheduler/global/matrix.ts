@@ -1,28 +1,41 @@
 /**
- * The latency matrix that plans are made with. Measurements wander all the time; a cell is changed when it is off by enough to matter, and a
- * pass looks at a part of the matrix only, so that a thousand by a thousand costs no more than a small one.
+ * The latency matrix that plans are made with. Measurements wander all the time; a cell is changed when it is off by enough to matter. What was
+ * measured is looked at often; what must be worked out from other ways, which is dear, little by little.
  */
+export interface Ways {
+  /** The best that is known. */
+  readonly rtt: (region: string, site: string) => number | null;
+  /** Only what was measured between the two. */
+  readonly measured: (region: string, site: string) => number | null;
+}
+
 export interface MatrixOptions {
-  /** Cells looked at in one pass. @default 20000 */
-  readonly cellsPerPass?: number;
+  /** Cells whose measurement is looked at in a second. @default 20000 */
+  readonly cellsPerSecond?: number;
+  /** ms in a second for cells that must be worked out. @default 5 */
+  readonly budgetMs?: number;
   /** What a measurement must be off by, of the value in use. @default 0.1 */
   readonly tolerance?: number;
+  /** Time is measured by it. @default the processor's; a simulation says that nothing takes time */
+  readonly stopwatch?: () => number;
 }
 
 /** Below this no difference matters, ms. */
 const LEAST_MS = 0.5;
+const EVERY_MS = 1_000;
 
 export class Matrix {
-  readonly #cells: number;
-  readonly #tolerance: number;
+  readonly #o: Required<MatrixOptions>;
   #sites: readonly string[] = [];
   #regions: readonly string[] = [];
   #rtt: Float64Array = new Float64Array(0);
-  #next = 0;
+  /** Next row of each of the two rounds. */
+  #measuredNext = 0;
+  #allNext = 0;
+  #lookedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: MatrixOptions = {}) {
-    this.#cells = options.cellsPerPass ?? 20_000;
-    this.#tolerance = options.tolerance ?? 0.1;
+    this.#o = { cellsPerSecond: 20_000, budgetMs: 5, tolerance: 0.1, stopwatch: () => performance.now(), ...options };
   }
 
   /** A value: what was handed out does not change. */
@@ -31,34 +44,46 @@ export class Matrix {
   }
 
   /** Both sorted. Returns the indexes of the client regions whose row is another now; a change of the lists changes all of them. */
-  update(sites: readonly string[], regions: readonly string[], rtt: (region: string, site: string) => number | null): ReadonlySet<number> {
+  update(sites: readonly string[], regions: readonly string[], ways: Ways, now: number): ReadonlySet<number> {
     const isSame = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((x, i) => x === b[i]);
     if (!isSame(sites, this.#sites) || !isSame(regions, this.#regions)) {
-      this.#reshape(sites, regions, rtt);
+      this.#reshape(sites, regions, ways.rtt);
       return new Set(regions.keys());
     }
     const changed = new Set<number>();
-    let copy: Float64Array | null = null;
-    const [S, R] = [sites.length, regions.length];
-    for (let n = Math.min(R, Math.max(1, Math.floor(this.#cells / Math.max(1, S)))); n > 0; n--) {
-      const r = this.#next;
-      this.#next = (r + 1) % R;
-      for (let s = 0; s < S; s++) {
-        const fresh = rtt(regions[r] as string, sites[s] as string) ?? Number.NaN;
-        const used = this.#rtt[r * S + s] as number;
-        if (!this.#isOther(used, fresh)) continue;
-        copy ??= this.#rtt.slice();
-        copy[r * S + s] = fresh;
-        changed.add(r);
-      }
+    if (now - this.#lookedAt < EVERY_MS || regions.length === 0) return changed;
+    this.#lookedAt = now;
+    const before = this.#rtt;
+    const [R, rows] = [regions.length, Math.max(1, Math.floor(this.#o.cellsPerSecond / Math.max(1, sites.length)))];
+    for (let n = Math.min(R, rows); n > 0; n--) {
+      if (this.#row(this.#measuredNext, before, ways.measured, true)) changed.add(this.#measuredNext);
+      this.#measuredNext = (this.#measuredNext + 1) % R;
     }
-    if (copy !== null) this.#rtt = copy;
+    const began = this.#o.stopwatch();
+    for (let n = R; n > 0 && this.#o.stopwatch() - began < this.#o.budgetMs; n--) {
+      if (this.#row(this.#allNext, before, ways.rtt, false)) changed.add(this.#allNext);
+      this.#allNext = (this.#allNext + 1) % R;
+    }
     return changed;
+  }
+
+  /** true = the row is another now. `before` is not touched. */
+  #row(r: number, before: Float64Array, rtt: (region: string, site: string) => number | null, isMeasured: boolean): boolean {
+    const S = this.#sites.length;
+    let isChanged = false;
+    for (let s = 0; s < S; s++) {
+      const fresh = rtt(this.#regions[r] as string, this.#sites[s] as string) ?? Number.NaN;
+      if ((isMeasured && Number.isNaN(fresh)) || !this.#isOther(this.#rtt[r * S + s] as number, fresh)) continue;
+      if (this.#rtt === before) this.#rtt = before.slice();
+      this.#rtt[r * S + s] = fresh;
+      isChanged = true;
+    }
+    return isChanged;
   }
 
   #isOther(used: number, fresh: number): boolean {
     if (Number.isNaN(used) || Number.isNaN(fresh)) return Number.isNaN(used) !== Number.isNaN(fresh);
-    return Math.abs(fresh - used) > Math.max(LEAST_MS, this.#tolerance * used);
+    return Math.abs(fresh - used) > Math.max(LEAST_MS, this.#o.tolerance * used);
   }
 
   /** What is known of the sites that stay is kept. */
@@ -75,6 +100,6 @@ export class Matrix {
     this.#sites = sites;
     this.#regions = regions;
     this.#rtt = out;
-    this.#next = 0;
+    this.#measuredNext = this.#allNext = 0;
   }
 }

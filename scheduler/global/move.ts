@@ -61,14 +61,15 @@ export async function moveApplication(app: Application, planned: ApplicationPlan
   if (!around.refused.has(key)) await records.applicationStatus(app, { phase: planned.sites.length === 0 ? 'Pending' : planned.unmet.length > 0 ? 'Unmet' : 'Placed', message, ...(app.metadata.generation === undefined ? {} : { observedGeneration: app.metadata.generation }) });
   around.budget?.note(key, { sites: Object.keys(remembered.traffic).filter((s) => remembered.traffic[s]?.state !== 'serving'), movedAt: remembered.movedAt });
   const done = await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, move)));
-  return { nextAt: nextOf(move, remembered, done.every(Boolean)) };
+  return { nextAt: nextOf(move, remembered, raised.length, done.every(Boolean)) };
 }
 
-function nextOf({ decision, around }: Move, remembered: Memory, isDone: boolean): number | null {
+function nextOf({ decision, around }: Move, remembered: Memory, raised: number, isDone: boolean): number | null {
   const { now } = around;
   const waits = decision.waiting.length > 0 ? [now + 5_000] : [];
   const trials = Object.keys(remembered.trials ?? {}).length > 0 ? [now + 1_000] : [];
-  const again = [decision.nextAt, ...remembered.avoid.map((a) => a.until), ...waits, ...trials, ...(isDone ? [] : [now + 1])].filter((t) => t !== null);
+  const soon = raised > 0 ? [now + 1] : [];
+  const again = [decision.nextAt, ...soon, ...remembered.avoid.map((a) => a.until), ...waits, ...trials, ...(isDone ? [] : [now + 1])].filter((t) => t !== null);
   return again.length === 0 ? null : Math.min(...again);
 }
 

@@ -3,7 +3,7 @@
  * planned here: what they hold, by their Placements, is room that a site does not have.
  */
 import type { Application, Placement } from '../../api/kinds/mesh.ts';
-import { Matrix, type MatrixOptions } from './matrix.ts';
+import { Matrix, type MatrixOptions, type Ways } from './matrix.ts';
 import { memoryOf } from './memory.ts';
 import type { ApplicationModel, Model, Placements, SiteModel } from './model.ts';
 import { type Holding, roomFor, usedBy } from './others.ts';
@@ -16,7 +16,7 @@ export interface PlanningInput {
   /** Sorted by name. */
   readonly sites: readonly SiteModel[];
   readonly clientRegions: readonly string[];
-  readonly rtt: (clientRegion: string, site: string) => number | null;
+  readonly ways: Ways;
   readonly demand: ReadonlyMap<string, ReadonlyMap<string, number>>;
   readonly objects: GlobalObjects;
   /** Those that are planned here. */
@@ -32,6 +32,8 @@ export interface Planned {
   readonly plan: Plan;
   /** Keys that were planned in this call. */
   readonly planned: ReadonlySet<string>;
+  /** Of these, those whose plan says something else than before. */
+  readonly changed: ReadonlySet<string>;
   /** Sites that stand otherwise than before. */
   readonly sites: ReadonlySet<string>;
   readonly isFull: boolean;
@@ -78,6 +80,7 @@ function isOtherDemand(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, nu
 
 export class Planning {
   readonly #fullEveryMs: number;
+  readonly #stopwatch: () => number;
   readonly #matrix: Matrix;
   readonly #known = new Map<string, Known>();
   /** When an application's plan may be another only because time passed. */
@@ -94,6 +97,7 @@ export class Planning {
 
   constructor(options: PlanningOptions = {}) {
     this.#fullEveryMs = options.fullEveryMs ?? 10_000;
+    this.#stopwatch = options.stopwatch ?? (() => performance.now());
     this.#matrix = new Matrix(options);
   }
 
@@ -116,11 +120,11 @@ export class Planning {
 
   update(i: PlanningInput): Planned {
     const names = i.sites.map((s) => s.name);
-    const before = new Map(this.#sites.map((s) => [s.name, s]));
+    const stood = new Map(this.#sites.map((s) => [s.name, s]));
     const isReshaped = names.length !== this.#sites.length || names.some((n, at) => this.#sites[at]?.name !== n);
-    const regions = this.#matrix.update(names, i.clientRegions, i.rtt);
-    const sites = isReshaped ? new Set(names) : new Set(i.sites.filter((s) => isOtherSite(before.get(s.name), s)).map((s) => s.name));
-    if (i.sites.some((s) => isBetter(before.get(s.name), s))) this.#isFullWanted = true;
+    const regions = this.#matrix.update(names, i.clientRegions, i.ways, i.now);
+    const sites = isReshaped ? new Set(names) : new Set(i.sites.filter((s) => isOtherSite(stood.get(s.name), s)).map((s) => s.name));
+    if (i.sites.some((s) => isBetter(stood.get(s.name), s))) this.#isFullWanted = true;
     const isFull = isReshaped || this.#plan === null || this.#isFullDue(i.now);
     const todo = this.#models(i, regions, sites, isFull);
     const room = roomFor(i.sites, i.others.length === 0 ? [] : this.#holdings(), i.others);
@@ -132,9 +136,18 @@ export class Planning {
     const model: Model = isSame ? (this.#model as Model) : { sites: isOtherRoom ? room.sites : (this.#model?.sites ?? room.sites), clientRegions: i.clientRegions, rtt: this.#matrix.rtt, applications };
     if (isOtherRoom || model.rtt !== this.#model?.rtt) this.#replanner = null;
     this.#model = model;
-    if (isFull || this.#plan === null || todo.size > MOST_OF * Math.max(4, this.#known.size)) return { ...this.#full(i, model), sites, isFull: true };
+    if (isFull || this.#plan === null || todo.size > MOST_OF * Math.max(4, this.#known.size)) {
+      const old = this.#plans;
+      const full = this.#full(i, model);
+      return { ...full, changed: this.#others(old, full.planned), sites, isFull: true };
+    }
+    const old = todo.size === 0 ? this.#plans : new Map(this.#plans);
     if (todo.size > 0) this.#some(i, model, todo);
-    return { model, plan: this.#plan, planned: todo, sites, isFull: false };
+    return { model, plan: this.#plan, planned: todo, changed: this.#others(old, todo), sites, isFull: false };
+  }
+
+  #others(before: ReadonlyMap<string, ApplicationPlan>, keys: ReadonlySet<string>): ReadonlySet<string> {
+    return new Set([...keys].filter((key) => isOtherPlan(before.get(key), this.#plans.get(key))));
   }
 
   #isFullDue(now: number): boolean {
@@ -188,9 +201,9 @@ export class Planning {
   }
 
   #full(i: PlanningInput, model: Model): { readonly model: Model; readonly plan: Plan; readonly planned: ReadonlySet<string> } {
-    const began = performance.now();
+    const began = this.#stopwatch();
     const made = plan(model, this.#current(i), i.now);
-    this.#fullCostMs = performance.now() - began;
+    this.#fullCostMs = this.#stopwatch() - began;
     this.#fullAt = i.now;
     this.#isFullWanted = false;
     this.#plans = new Map(made.applications);
@@ -269,6 +282,25 @@ export class Planning {
 function isSameMemory(model: ApplicationModel, placement: Placement | undefined): boolean {
   const { avoid, movedAt } = memoryOf(placement);
   return JSON.stringify([model.avoid, model.movedAt]) === JSON.stringify([avoid, movedAt]);
+}
+
+/** Shares of a client region's requests differ by so much until fronts are told. */
+const SHARE_TOLERANCE = 0.05;
+
+/** Numbers that wander with the demand do not make another plan; where instances are, who serves whom, and what is not met do. */
+function isOtherPlan(a: ApplicationPlan | undefined, b: ApplicationPlan | undefined): boolean {
+  if (a === undefined || b === undefined) return a !== b;
+  if (b.changes.length > 0 || a.sites.length !== b.sites.length || a.unmet.length !== b.unmet.length || a.goals.length !== b.goals.length) return true;
+  if (a.sites.some((s, i) => s.site !== b.sites[i]?.site || s.instances !== b.sites[i].instances || s.isHeld !== b.sites[i].isHeld)) return true;
+  if (a.goals.some((g, i) => g.clientRegion !== b.goals[i]?.clientRegion || g.met !== b.goals[i].met || g.servedFrom !== b.goals[i].servedFrom || Math.round(g.predictedMs) !== Math.round(b.goals[i].predictedMs))) return true;
+  const [was, is] = [sharesOf(a), sharesOf(b)];
+  return was.size !== is.size || [...is].some(([way, share]) => Math.abs(share - (was.get(way) ?? Number.NEGATIVE_INFINITY)) > SHARE_TOLERANCE);
+}
+
+/** Of the requests of a front's clients: by client region and site, of all of the application's. */
+function sharesOf(p: ApplicationPlan): ReadonlyMap<string, number> {
+  const total = p.serves.reduce((sum, s) => sum + s.rps, 0);
+  return new Map(p.serves.map((s) => [`${s.clientRegion} ${s.site}`, total === 0 ? 0 : s.rps / total]));
 }
 
 const nothing = (key: string): ApplicationPlan => ({ key, sites: [], serves: [], goals: [], unmet: [], kept: null, latencyMs: 0, cost: 0, changes: [] });

@@ -34,6 +34,8 @@ interface Found {
   readonly sites: ReadonlyMap<string, SiteModel>;
   readonly applications: ReadonlyMap<string, ApplicationModel>;
   readonly nearest: Map<string, string | null>;
+  /** By region: its sites that have a front. */
+  readonly fronts: ReadonlyMap<string, readonly SiteModel[]>;
 }
 
 const found = new WeakMap<Model, Found>();
@@ -41,7 +43,7 @@ const found = new WeakMap<Model, Found>();
 function lookUps(model: Model): Found {
   let f = found.get(model);
   if (f === undefined) {
-    f = { sites: new Map(model.sites.map((s) => [s.name, s])), applications: new Map(model.applications.map((a) => [a.key, a])), nearest: new Map() };
+    f = { sites: new Map(model.sites.map((s) => [s.name, s])), applications: new Map(model.applications.map((a) => [a.key, a])), nearest: new Map(), fronts: Map.groupBy(model.sites.filter((s) => s.front !== null), (s) => s.region) };
     found.set(model, f);
   }
   return f;
@@ -49,6 +51,8 @@ function lookUps(model: Model): Found {
 
 export const siteNamed = (model: Model, name: string): SiteModel | undefined => lookUps(model).sites.get(name);
 export const applicationNamed = (model: Model, key: string): ApplicationModel | undefined => lookUps(model).applications.get(key);
+
+export const frontSites = (model: Model, region: string): readonly SiteModel[] => lookUps(model).fronts.get(region) ?? [];
 
 /** The front in reach that clients of a region use first. */
 export function nearestFront(clientRegion: string, around: Surroundings): string | null {

@@ -164,6 +164,7 @@ export class Telemetry {
   clientRtt(region: string, site: string, fronts: readonly string[], now: number): number | null {
     const direct = this.#clientWays.ms(region, site, now);
     if (direct !== null) return direct;
+    if (fronts.length === 0) return this.#estimate(this.#locationOf?.('client-region', region), this.#locationOf?.('site', site));
     if (this.#fronts.of !== fronts) this.#fronts = { of: fronts, set: new Set(fronts) };
     let best: number | null = null;
     this.#clientWays.each(region, now, (front, first) => {
@@ -172,6 +173,10 @@ export class Telemetry {
       if (second !== null && (best === null || first + second < best)) best = first + second;
     });
     return best ?? this.#estimate(this.#locationOf?.('client-region', region), this.#locationOf?.('site', site));
+  }
+
+  measuredClientRtt(region: string, site: string, now: number): number | null {
+    return this.#clientWays.ms(region, site, now);
   }
 
   /** Every way between sites that was measured in the last ten minutes, from `site`. */

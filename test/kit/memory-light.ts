@@ -13,6 +13,9 @@ interface Watch {
   wake: () => void;
 }
 
+type Told = Exclude<WatchEvent<KubeObject>, { readonly type: 'BOOKMARK' }>;
+const LOG_KEPT = 2_000;
+
 type Part = Readonly<Record<string, unknown>>;
 const isMap = (v: unknown): v is Part => v !== null && typeof v === 'object' && !Array.isArray(v);
 
@@ -32,6 +35,8 @@ export class LightClient implements Client {
   isDown = false;
   readonly #objects = new Map<string, Map<string, KubeObject>>();
   readonly #watches = new Set<Watch>();
+  readonly #log: { readonly version: number; readonly plural: string; readonly event: Told }[] = [];
+  #forgotten = 0;
   #version = 1;
   #uids = 0;
 
@@ -64,7 +69,9 @@ export class LightClient implements Client {
     return stored;
   }
 
-  #tell(r: ResourceId, event: Exclude<WatchEvent<KubeObject>, { readonly type: 'BOOKMARK' }>): void {
+  #tell(r: ResourceId, event: Told): void {
+    this.#log.push({ version: this.#version, plural: r.plural, event });
+    if (this.#log.length > 2 * LOG_KEPT) this.#forgotten = this.#log.splice(0, LOG_KEPT).at(-1)?.version ?? 0;
     for (const w of this.#watches) {
       if (w.plural !== r.plural || !w.matches(event.object)) continue;
       w.events.push(event);
@@ -90,8 +97,11 @@ export class LightClient implements Client {
 
   async *watch<T extends KubeObject>(r: ResourceId, o: ListOptions & { readonly resourceVersion: string }, signal: AbortSignal): AsyncIterable<WatchEvent<T>> {
     this.#answer();
-    // what happened between the list and now: versions are one counter, so it is found by comparing
-    const w: Watch = { plural: r.plural, matches: this.#matcher(r, o), events: [...this.#of(r).values()].filter((x) => this.#matcher(r, o)(x) && Number(x.metadata.resourceVersion) > Number(o.resourceVersion)).map((object) => ({ type: 'MODIFIED', object })), wake: () => undefined };
+    const from = Number(o.resourceVersion);
+    if (from < this.#forgotten) throw new MeshError('expired', `version ${from} is forgotten`);
+    const matches = this.#matcher(r, o);
+    const missed = this.#log.filter((l) => l.version > from && l.plural === r.plural && matches(l.event.object)).map((l) => l.event);
+    const w: Watch = { plural: r.plural, matches, events: missed, wake: () => undefined };
     this.#watches.add(w);
     const stop = (): void => w.wake();
     signal.addEventListener('abort', stop);
@@ -152,6 +162,7 @@ export class LightClient implements Client {
     if (o.uid !== undefined && o.uid !== live.metadata.uid) throw new MeshError('conflict', `${r.plural} "${id}": another object by now`);
     if (o.resourceVersion !== undefined && o.resourceVersion !== live.metadata.resourceVersion) throw new MeshError('conflict', `${r.plural} "${id}": the object has been modified`);
     this.#of(r).delete(id);
-    this.#tell(r, { type: 'DELETED', object: live });
+    this.#version += 1;
+    this.#tell(r, { type: 'DELETED', object: { ...live, metadata: { ...live.metadata, resourceVersion: String(this.#version) } } });
   }
 }
