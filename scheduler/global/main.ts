@@ -4,6 +4,7 @@ import { Registry as PrometheusRegistry } from 'prom-client';
 import type { Client } from '../../api/client.ts';
 import { createHttpClient } from '../../api/http-client.ts';
 import { loadKubeconfig } from '../../api/kubeconfig.ts';
+import { systemClock } from '../../base/clock.ts';
 import { type Service, ServiceGroup } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { Allocations } from './allocations.ts';
@@ -41,7 +42,7 @@ export async function assembleScheduler(config: GlobalConfig, deps: AssemblyDeps
   const { client, log } = deps;
   const scheduler = new GlobalScheduler({ client, regions, log }, { identity: config.identity, clientRegions: config.clientRegions, intervalMs: config.intervalMs, halfLifeMs: config.halfLifeMs, mover: config.mover, budget: config.mover.budget, undo: config.mover.undo, failure: config.failure, startGraceMs: config.startGraceMs, shards: config.shards, leaseMs: config.leaseMs, prediction: config.prediction });
   const feeds = config.regions.flatMap((r) => (r.broker === null ? [] : [new TelemetryFeed(r.name, r.broker, `proxima-${config.identity}`, { telemetry: scheduler.telemetry, log })]));
-  const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, now: () => performance.now() }, { openSteering: config.rest.openSteering });
+  const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, clock: systemClock }, { openSteering: config.rest.openSteering });
   const rest = new Rest({ api, authenticate: deps.authenticate }, { host: config.rest.host, port: config.rest.port, tls: restTls(config) });
   const closing: Service = { name: 'region clients', start: async () => undefined, stop: async () => void (await Promise.all(clients.map((c) => c.close()))) };
   const counted = PrometheusRegistry.merge([scheduler.metrics.registry, scheduler.moves.registry]);

@@ -1,5 +1,6 @@
 /** One request of the REST face: find the route -> who asks -> decode -> answer. Knows nothing of sockets: the listener and the API server both use it. */
 import { isMeshError, MeshError } from '../../api/errors.ts';
+import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import { decodeBodyBy } from './rest-input.ts';
 import { openApi } from './rest-openapi.ts';
@@ -33,14 +34,18 @@ const MAX_URL = 8192;
 const REST_FACTOR = 2;
 /** Dry runs as quick as this are not counted. */
 const FREE_MS = 20;
+const MAX_PAUSE_MS = 10_000;
+const MAX_WAITING = 32;
 
 export class RestApi {
-  readonly #d: RouteDeps & { readonly log: Logger; readonly now: () => number };
+  readonly #d: RouteDeps & { readonly log: Logger; readonly clock: Clock };
   readonly #o: RestApiOptions;
   readonly #document = JSON.stringify(openApi(ROUTES));
   #freeAt = 0;
+  #waiting = 0;
+  #last: Promise<void> = Promise.resolve();
 
-  constructor(deps: RouteDeps & { readonly log: Logger; readonly now: () => number }, options: RestApiOptions = {}) {
+  constructor(deps: RouteDeps & { readonly log: Logger; readonly clock: Clock }, options: RestApiOptions = {}) {
     this.#d = deps;
     this.#o = options;
   }
@@ -71,15 +76,20 @@ export class RestApi {
     return JSON.stringify(route.plans ? await this.#inTurn(answer) : await answer());
   }
 
+  /** One after the other, each after a pause for what the one before took. */
   async #inTurn(answer: () => unknown): Promise<unknown> {
-    const started = this.#d.now();
-    if (started < this.#freeAt) throw new MeshError('unavailable', `another dry run has just taken its share of the processor: the next may be asked for in ${Math.ceil(this.#freeAt - started)} ms`, { next: 'ask again' });
-    try {
-      return await answer();
-    } finally {
-      const now = this.#d.now();
-      this.#freeAt = now + Math.max(0, now - started - FREE_MS) * REST_FACTOR;
-    }
+    if (this.#waiting >= MAX_WAITING) throw new MeshError('unavailable', `${MAX_WAITING} dry runs wait already`, { next: 'ask again in a few seconds' });
+    this.#waiting += 1;
+    const { clock } = this.#d;
+    const turn = this.#last.then(async () => {
+      const pause = this.#freeAt - clock.now();
+      if (pause > 0) await clock.sleep(Math.min(pause, MAX_PAUSE_MS));
+      const started = clock.now();
+      return (async () => answer())().finally(() => void (this.#freeAt = clock.now() + Math.max(0, clock.now() - started - FREE_MS) * REST_FACTOR));
+    });
+    void turn.catch(() => undefined).then(() => void (this.#waiting -= 1));
+    this.#last = turn.then(() => undefined, () => undefined);
+    return turn;
   }
 }
 
