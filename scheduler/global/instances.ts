@@ -8,9 +8,11 @@ export type Factor = 0 | 5 | 50 | 100;
 export interface InstanceTraffic {
   /** Its weight among the instances of its site. */
   readonly factor: Factor;
-  /** When the factor changed last; of one that leaves: since when no front gives it anything. */
+  /** When the factor changed last. */
   readonly since: number;
   readonly isLeaving?: true;
+  /** Of one that leaves: since when no front gives it anything; absent = one does. */
+  readonly idleSince?: number;
   /** Was not Ready since then; one failed probe does not begin a ramp anew. */
   readonly unreadySince?: number;
 }
@@ -99,12 +101,13 @@ export function decideInstances(input: InstancesInput): InstancesDecision {
       continue;
     }
     // what a front still gives it has not been drained: the time runs from when nobody does
-    const since = b?.isLeaving === true && i.weight === 0 ? b.since : now;
-    traffic[i.name] = { factor: 0, since, isLeaving: true };
-    if (b?.isLeaving !== true) began.push(i.name);
-    const isDone = i.isMarked && (!i.isReady || (i.weight === 0 && now - since >= drainMs));
+    const isNew = b?.isLeaving !== true;
+    const idleSince = isNew || i.weight > 0 ? undefined : (b.idleSince ?? now);
+    traffic[i.name] = { factor: 0, since: isNew ? now : b.since, isLeaving: true, ...(idleSince === undefined ? {} : { idleSince }) };
+    if (isNew) began.push(i.name);
+    const isDone = i.isMarked && (!i.isReady || (idleSince !== undefined && now - idleSince >= drainMs));
     if (!isDone) isDrained = false;
-    if (!isDone && i.isReady) times.push(since + drainMs);
+    if (!isDone && i.isReady && idleSince !== undefined) times.push(idleSince + drainMs);
   }
   const mark = active.filter((i) => chosen.has(i.name) && !i.isMarked).map((i) => i.name);
   const unmark = active.filter((i) => !chosen.has(i.name) && i.isMarked).map((i) => i.name);

@@ -16,8 +16,10 @@ export interface Transfer {
 export interface Traffic {
   readonly state: 'starting' | 'serving' | 'draining';
   readonly factor: Factor;
-  /** When state or factor changed last; while draining: since when no front gives it anything. */
+  /** When state or factor changed last. */
   readonly since: number;
+  /** While draining: since when no front gives it anything; absent = one does. */
+  readonly idleSince?: number;
   /** Since when it has traffic and no instance is Ready; one failed probe is not the end of an instance. */
   readonly unreadySince?: number;
   /** By the pod's name. */

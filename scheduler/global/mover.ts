@@ -11,6 +11,9 @@ import { decideTransfer, endSending } from './transfer.ts';
 
 export { isUsable, readyOf, type MoveDecision, type MoveInput, type MoverOptions, type MoveStep, type ObservedSite, type Traffic } from './mover-model.ts';
 
+const SOON_MS = 50;
+const OWED_MS = 250;
+
 export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveDecision {
   const d = new Draft(input, { ...DEFAULTS, ...options });
   const isSettled = hasReplacement(d);
@@ -26,6 +29,9 @@ export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveD
   }
   takeBack(d);
   endSending(d);
+  // what follows from a change is decided when the change is seen
+  if (d.events.length > 0 || JSON.stringify(d.traffic) !== JSON.stringify(input.traffic)) d.wakeAt(input.now + SOON_MS);
+  else if (d.steps.length > 0) d.wakeAt(input.now + OWED_MS);
   return { steps: d.steps, traffic: d.traffic, undone: d.undone, waiting: d.waiting, events: d.events, nextAt: Number.isFinite(d.nextAt) ? d.nextAt : null };
 }
 
@@ -36,7 +42,6 @@ function current(o: ObservedSite, t: Traffic | undefined): Traffic | undefined {
 
 /** It was replaced: no front uses it any more, so it only has to end. */
 function retire(o: ObservedSite, t: Traffic | undefined, d: Draft): void {
-  const { now } = d.input;
   if (o.replicas === null) {
     // while its pods may serve it is not forgotten
     const isOver = o.canAct && o.blocks !== true && o.instances.every((i) => i.isLeaving);
@@ -45,34 +50,37 @@ function retire(o: ObservedSite, t: Traffic | undefined, d: Draft): void {
     else d.traffic[o.site] = known;
     return;
   }
-  const isIdle = o.instances.every((i) => i.weight === 0 || !i.isReady);
-  const why = o.stopsFirst !== undefined ? `${o.site} is out of reach, and policy \`fence\` lets nothing else start before what runs there has ended` : `what runs at ${o.site} was replaced while the site was out of reach`;
+  const why = o.stopsFirst === true ? `${o.site} is out of reach, and policy \`fence\` lets nothing else start before what runs there has ended` : `what runs at ${o.site} was replaced while the site was out of reach`;
   if (t?.state !== 'draining') d.begin(o.site, 'draining', { state: 'draining', factor: 0 }, why);
-  else if (!isIdle) d.traffic[o.site] = { ...t, since: now };
-  const since = d.traffic[o.site]?.since ?? now;
   // nobody who can be heard sends anything to a site out of reach, and who is fenced must not serve
-  const isDone = o.stopsFirst === true || !isUsable(o.reach) || (isIdle && now - since >= d.o.drainMs) || readyOf({ ...o, isFenced: false }) === 0;
+  const isDone = o.stopsFirst === true || !isUsable(o.reach) || isDrained(o, d) || readyOf({ ...o, isFenced: false }) === 0;
   if (isDone && o.canAct) d.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'replaced while out of reach' });
-  else if (!isDone) d.wakeAt(since + d.o.drainMs);
+}
+
+/** Nobody gives it anything, for long enough. The time runs from when the fronts are seen to have let go: what was decided may not have been done. */
+function isDrained(o: ObservedSite, d: Draft): boolean {
+  const { now } = d.input;
+  const t = d.traffic[o.site];
+  if (t === undefined || t.since === now) return false;
+  const { idleSince = now, ...rest } = t;
+  const isIdle = o.instances.every((i) => i.weight === 0 || !i.isReady);
+  d.traffic[o.site] = isIdle ? { ...rest, idleSince } : rest;
+  if (isIdle && now - idleSince < d.o.drainMs) d.wakeAt(idleSince + d.o.drainMs);
+  return isIdle && now - idleSince >= d.o.drainMs;
 }
 
 function leave(o: ObservedSite, t: Traffic | undefined, isSettled: boolean, d: Draft): void {
-  const { now } = d.input;
   const ready = readyOf(o);
   if (t?.state !== 'draining') {
     if (t !== undefined) d.traffic[o.site] = { ...t, instances: within(o, t, 0, d).traffic };
     if (!isSettled) return;
     const refusal = isUsable(o.reach) ? (d.input.refusal?.(o.site, 'out of') ?? null) : null;
     if (refusal !== null) return void d.waiting.push({ site: o.site, reason: refusal, why: 'budget' });
-    d.wakeAt(now + d.o.drainMs);
     return d.begin(o.site, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
   }
   if (!isSettled && ready > 0 && isUsable(o.reach)) return d.begin(o.site, 'serving', { state: 'serving', factor: 100 }, 'its replacement does not serve any more');
-  const isIdle = o.instances.every((i) => i.weight === 0 || !i.isReady);
-  if (!isIdle) d.traffic[o.site] = { ...t, since: now };
-  if (ready === 0 || (isIdle && now - t.since >= d.o.drainMs)) {
-    if (o.canAct && isSettled) d.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
-  } else d.wakeAt((isIdle ? t.since : now) + d.o.drainMs);
+  const isDone = isDrained(o, d) || ready === 0;
+  if (isDone && o.canAct && isSettled) d.steps.push({ kind: 'stop', site: o.site, region: o.region, reason: 'drained' });
 }
 
 /** A wanted site: as many instances as are wanted, and its share of the traffic. */

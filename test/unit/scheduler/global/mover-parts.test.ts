@@ -65,10 +65,13 @@ it('holds back what is done for gain, with the reason, and nothing that repairs'
 });
 
 it('does not begin to count a drain before the fronts have let go', () => {
-  const drained = (weight: number, since: number): ReturnType<typeof decideMoves> =>
-    decideMoves(input({ wanted: [want('b')], observed: [site('a', [pod('a-0', { weight })]), site('b', [pod('b-0')])], traffic: { a: { state: 'draining', factor: 0, since }, b: full } }), { drainMs: 8_000 });
-  const held = drained(5, NOW - 60_000);
-  assert.deepEqual([held.steps, held.traffic['a']?.since, held.nextAt], [[], NOW, NOW + 8_000], 'as after a crash between the decision and the fronts');
+  const drained = (weight: number, idleSince?: number): ReturnType<typeof decideMoves> =>
+    decideMoves(input({ wanted: [want('b')], observed: [site('a', [pod('a-0', { weight })]), site('b', [pod('b-0')])], traffic: { a: { state: 'draining', factor: 0, since: NOW - 60_000, ...(idleSince === undefined ? {} : { idleSince }) }, b: { ...full, instances: { 'b-0': { factor: 100, since: 0 } } } } }), { drainMs: 8_000 });
+  const held = drained(5);
+  assert.deepEqual([held.steps, held.traffic['a']?.idleSince, held.nextAt], [[], undefined, null], 'as after a crash between the decision and the fronts');
+  assert.equal(drained(0).traffic['a']?.idleSince, NOW);
+  assert.equal(drained(5, NOW - 9_000).traffic['a']?.idleSince, undefined, 'it counts anew');
+  assert.deepEqual(drained(0, NOW - 7_000).nextAt, NOW + 1_000);
   assert.deepEqual(drained(0, NOW - 8_000).steps.map((s) => `${s.kind} ${s.site}`), ['stop a']);
 });
 
