@@ -18,6 +18,18 @@ interface Instance {
 /** `[site, share]`, shares add up to 1; empty = nobody serves. */
 export type Shares = readonly (readonly [site: number, share: number])[];
 
+/** What is slow to start is given longer, as an operator would. */
+const START_TIMEOUT_MS = 120_000;
+
+interface View {
+  /** Sites with a Ready instance, in reach. */
+  readonly may: readonly number[];
+  readonly factors: ReadonlyMap<number, number>;
+  /** By client region: what the plan gives to each of them. */
+  readonly serves: ReadonlyMap<string, readonly (readonly [site: number, rps: number])[]>;
+  readonly planned: ReadonlySet<number>;
+}
+
 export class PlacedApplication {
   readonly app: SimApplication;
   readonly #world: SimWorld;
@@ -30,6 +42,7 @@ export class PlacedApplication {
   #movedAt: number[] = [];
   #wakeAt = Number.NEGATIVE_INFINITY;
   #shares: (Shares | undefined)[] = [];
+  #view: View | null = null;
   #made = 0;
 
   constructor(app: SimApplication, world: SimWorld, sites: SimSites, siteIndex: ReadonlyMap<string, number>) {
@@ -61,7 +74,7 @@ export class PlacedApplication {
     const scalings = hadPlace ? plan.changes.length - moves : 0;
     this.#plan = plan;
     this.#wakeAt = now;
-    this.#shares = [];
+    this.#forgetShares();
     if (moves > 0) this.#movedAt = [...this.#movedAt.filter((t) => now - t < 3_600_000), now];
     return { moves, scalings };
   }
@@ -70,7 +83,7 @@ export class PlacedApplication {
   siteChanged(site: number, isDead: boolean, now: number): void {
     for (const i of this.#instances.get(site) ?? []) i.readyAt = isDead ? Number.POSITIVE_INFINITY : Math.min(i.readyAt, now + this.app.startMs);
     this.#wakeAt = now;
-    this.#shares = [];
+    this.#forgetShares();
   }
 
   /** Decides if it is time to; returns when something may be different, at `until` at the latest. */
@@ -111,11 +124,13 @@ export class PlacedApplication {
 
   #decide(now: number): number {
     const avoid = new Set(this.#avoid.filter((a) => a.until > now).map((a) => a.site));
-    const decision = decideMoves({ wanted: this.#plan?.sites ?? [], observed: this.#observed(now), traffic: this.#traffic, min: this.app.policy.instances.min, now, avoid });
+    const decision = decideMoves({ wanted: this.#plan?.sites ?? [], observed: this.#observed(now), traffic: this.#traffic, min: this.app.policy.instances.min, now, avoid }, { startTimeoutMs: Math.max(START_TIMEOUT_MS, 2 * this.app.startMs) });
     for (const step of decision.steps) this.#act(step, now);
     this.#traffic = decision.traffic;
     this.#avoid = [...this.#avoid.filter((a) => a.until > now), ...decision.undone.map((u) => ({ site: u.site, reason: u.reason, until: now + 600_000 }))];
-    this.#shares = [];
+    // until the next plan, which avoids it too
+    if (decision.undone.length > 0 && this.#plan !== null) this.#plan = { ...this.#plan, sites: this.#plan.sites.filter((p) => !decision.undone.some((u) => u.site === p.site)) };
+    this.#forgetShares();
     const again = decision.steps.length > 0 || decision.events.length > 0; // what was done is observed at once
     this.#wakeAt = again ? now + 1_000 : (decision.nextAt ?? Number.POSITIVE_INFINITY);
     return decision.undone.length;
@@ -142,27 +157,46 @@ export class PlacedApplication {
 
   /** As the fronts do it: what the plan gives each site, times how far its ramp is; the rest to the nearest that has all of its traffic. */
   #share(region: number, now: number): Shares {
-    const may = [...this.#instances.keys()].filter((s) => this.ready(s, now) > 0 && isUsable(this.#sites.reach(s)));
-    const name = this.#world.regions[region]?.name ?? '';
-    const factor = (s: number): number => this.#traffic[this.#world.sites[s]?.name ?? '']?.factor ?? 0;
-    const ms = (s: number): number => this.#world.rtt[region * this.#world.sites.length + s] as number;
-    const near = (list: readonly number[]): number | undefined => list.toSorted((a, b) => ms(a) - ms(b) || a - b)[0];
+    const { may, factors, serves, planned } = (this.#view ??= this.#look(now));
+    const at = region * this.#world.sites.length;
+    const near = (is: (s: number) => boolean): number | undefined => {
+      let best: number | undefined;
+      for (const s of may) if (is(s) && (best === undefined || (this.#world.rtt[at + s] as number) < (this.#world.rtt[at + best] as number))) best = s;
+      return best;
+    };
+    const factor = (s: number): number => factors.get(s) ?? 0;
     const wanted = new Map<number, number>();
-    for (const serve of this.#plan?.serves ?? []) {
-      const s = this.#siteIndex.get(serve.site) ?? -1;
-      if (serve.clientRegion === name && serve.rps > 0 && may.includes(s) && factor(s) > 0) wanted.set(s, (wanted.get(s) ?? 0) + serve.rps);
-    }
-    const isWanted = new Set(this.#plan?.sites.map((p) => this.#siteIndex.get(p.site) ?? -1));
+    for (const [s, rps] of serves.get(this.#world.regions[region]?.name ?? '') ?? []) if (factor(s) > 0) wanted.set(s, (wanted.get(s) ?? 0) + rps);
     if (wanted.size === 0) {
-      const s = near(may.filter((x) => isWanted.has(x) && factor(x) > 0));
+      const s = near((x) => planned.has(x) && factor(x) > 0);
       if (s !== undefined) wanted.set(s, 1);
     }
-    const total = [...wanted.values()].reduce((a, b) => a + b, 0);
+    const total = [...wanted.values()].reduce((x, y) => x + y, 0);
     const shares = new Map([...wanted].map(([s, rps]) => [s, (rps / total) * (factor(s) / 100)]));
-    const rest = 1 - [...shares.values()].reduce((a, b) => a + b, 0);
-    const other = near(may.filter((s) => factor(s) === 100)) ?? near([...wanted.keys()]) ?? near(may);
+    const rest = 1 - [...shares.values()].reduce((x, y) => x + y, 0);
+    const other = near((s) => factor(s) === 100) ?? near((s) => wanted.has(s)) ?? near(() => true);
     if (rest > 1e-9 && other !== undefined) shares.set(other, (shares.get(other) ?? 0) + rest);
     return [...shares];
+  }
+
+  /** What all client regions see alike until the next change. */
+  #look(now: number): View {
+    const may = [...this.#instances.keys()].filter((s) => this.ready(s, now) > 0 && isUsable(this.#sites.reach(s))).sort((x, y) => x - y);
+    const isThere = new Set(may);
+    const serves = new Map<string, [number, number][]>();
+    for (const serve of this.#plan?.serves ?? []) {
+      const s = this.#siteIndex.get(serve.site) ?? -1;
+      if (serve.rps <= 0 || !isThere.has(s)) continue;
+      const list = serves.get(serve.clientRegion);
+      if (list === undefined) serves.set(serve.clientRegion, [[s, serve.rps]]);
+      else list.push([s, serve.rps]);
+    }
+    return { may, serves, factors: new Map(may.map((s) => [s, this.#traffic[this.#world.sites[s]?.name ?? '']?.factor ?? 0])), planned: new Set(this.#plan?.sites.map((p) => this.#siteIndex.get(p.site) ?? -1)) };
+  }
+
+  #forgetShares(): void {
+    this.#shares = [];
+    this.#view = null;
   }
 }
 
