@@ -53,13 +53,14 @@ export async function moveApplication(app: Application, planned: ApplicationPlan
   const memory = memoryOf(placement);
   around.budget?.learn(key, placement);
   const { move, remembered, raised } = decide(app, planned, memory, placement !== undefined, around);
+  // before anything is awaited: others decide meanwhile
+  around.budget?.note(key, { sites: Object.keys(remembered.traffic).filter((s) => remembered.traffic[s]?.state !== 'serving'), movedAt: remembered.movedAt });
   const { decision, observed } = move;
   for (const e of [...raised.map((r) => ({ ...r, phase: 'replaced' })), ...decision.events]) around.log.info('move', { application: key, site: e.site, phase: e.phase, reason: e.reason });
   around.metrics?.moved(key, decision, placement === undefined ? 'first' : isRepair(planned, observed, move.policy) ? 'repair' : 'gain', raised.length);
   await records.placement(app, placement, placementRecord({ app, planned, before: placement, observed, decision, raised, memory: remembered, around }));
   const message = planned.unmet.length > 0 ? planned.unmet.join('; ') : planned.sites.map((s) => `${s.instances} at ${s.site}`).join(', ');
   if (!around.refused.has(key)) await records.applicationStatus(app, { phase: planned.sites.length === 0 ? 'Pending' : planned.unmet.length > 0 ? 'Unmet' : 'Placed', message, ...(app.metadata.generation === undefined ? {} : { observedGeneration: app.metadata.generation }) });
-  around.budget?.note(key, { sites: Object.keys(remembered.traffic).filter((s) => remembered.traffic[s]?.state !== 'serving'), movedAt: remembered.movedAt });
   const done = await Promise.all(around.regions.filter((r) => r.answers === true).map((region) => act(region, move)));
   return { nextAt: nextOf(move, remembered, raised.length, done.every(Boolean)) };
 }
