@@ -30,6 +30,7 @@ export function decide(record: PodRecord, seen: Observed, now: number): Decision
 
 /** The region gave no word for too long: what runs ends, nothing starts. The sandbox, and with it the address, stays for when it is wanted again. */
 function fence(seen: Observed): Decision {
+  if (seen.vm?.transfer === 'moved') return nothing; // stands still already, and what says that it has moved has to stay
   if (seen.vm !== null) return seen.vm.power === 'shutdown' ? nothing : { steps: [{ kind: 'stop-vm', graceMs: FENCE_GRACE_MS }], wakeAt: null };
   const running = seen.containers.filter((c) => c.state === 'running');
   return { steps: running.map((c) => ({ kind: 'stop-container', id: c.id, graceMs: FENCE_GRACE_MS })), wakeAt: null };

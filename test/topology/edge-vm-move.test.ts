@@ -24,7 +24,7 @@ import { suite, type CaseContext } from '../kit/suite.ts';
 
 const cache = join(process.env['PROXIMA_STATE'] ?? '/tmp/proxima-test-cache', 'images');
 const refused = !existsSync('/usr/bin/containerd') ? 'no containerd on this machine' : (await findQemu()) === null ? 'no QEMU on this machine' : await inOwnNetns(import.meta.filename, () => buildImages(cache));
-const { it, skip, run } = suite('VM moves', { timeoutMs: 90_000 });
+const { it, skip, run } = suite('VM moves', { timeoutMs: 120_000 });
 const place = { tenant: 'acme', namespace: 'default' };
 const API = '10.99.0.1';
 

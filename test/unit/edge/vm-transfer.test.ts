@@ -177,6 +177,9 @@ it('starts no VM that waits for its state, and neither resumes nor restarts one 
   assert.equal(stepsOf(record({}, 1), seen()), ['resume-vm'], 'one that is part of no move is resumed');
   assert.equal(stepsOf(record(from, 1), seen(undefined, null)), ['start-vm'], 'what has arrived once starts like any other');
   assert.equal(stepsOf({ ...record(from), gone: true }, seen('moved')), ['stop-vm', 'finish']);
+  const fenced = { ...record({ 'mesh.proxima.io/fence-after-seconds': '1' }), wordAt: -1500 };
+  assert.equal(stepsOf(fenced, seen('moving')), ['stop-vm']);
+  assert.equal(stepsOf(fenced, seen('moved')), [], 'a fence takes nothing away that says who runs the VM');
   assert.equal([viewOf(undefined, false), viewOf(undefined, true), viewOf(receiving, false), viewOf({ ...receiving, phase: 'restored' }, false), viewOf({ ...sending, phase: 'sent' }, false)], [undefined, 'receiving', 'interrupted', undefined, 'moved']);
 });
 
