@@ -23,7 +23,7 @@ export interface VmReceiverOptions {
   readonly vms: VmRuntime;
   readonly recordOf: (uid: string) => PodRecord | undefined;
   readonly way: TransferDial;
-  /** The guest runs here now. */
+  /** Nothing is waited for any more: the guest runs here, or there is none to come; its next start is an ordinary one. */
   readonly onRestored: (uid: string) => void;
   readonly onChange: (uid: string) => void;
   readonly clock: Clock;
@@ -146,8 +146,10 @@ export class VmReceiver implements Service {
   async #failed(uid: string, now: Receiving, hasBegun: boolean, error: MeshError): Promise<number | null> {
     await this.#o.vms.endMachine(uid);
     const at = retryAt(now, hasBegun, error, this.#o.clock.now(), this.#o.patienceMs ?? 60_000);
-    const next: Receiving = { ...now, phase: at === null ? 'failed' : 'receiving', bytes: 0, reason: error.message };
-    this.#o.vms.transfers.put(uid, next);
+    const isGone = at === null && !hasBegun && error.kind === 'not-found';
+    const reason = isGone ? `${error.message}; the VM starts without a past` : error.message;
+    this.#o.vms.transfers.put(uid, { ...now, phase: at === null ? 'failed' : 'receiving', bytes: 0, reason, ...(isGone ? { isSourceGone: true } : {}) });
+    if (isGone) this.#o.onRestored(uid);
     this.#o.onChange(uid);
     if (at === null) this.#o.log.error('a VM does not come', { uid, from: now.from, err: error });
     return at === null ? null : Math.max(1, at - this.#o.clock.now());

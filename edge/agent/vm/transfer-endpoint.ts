@@ -24,7 +24,7 @@ export function transferEndpoint(departures: VmSender, way: TransferWay, log: Lo
       accept(socket);
       return departures.serve(a, caller, socket);
     }
-    if (what !== 'relay') throw new MeshError('not-found', `${request.url ?? '/'} is not served here`);
+    if (what !== 'relay') throw new MeshError('invalid', `${request.url ?? '/'} is not served here`);
     const onward = await way.lead(caller, { site: a, uid: b });
     accept(socket);
     log.info('leading a VM on', { from: caller.uri, site: a, uid: b });

@@ -53,6 +53,8 @@ export type Transfer =
       readonly bytes: number;
       readonly downtimeMs: number | null;
       readonly reason: string | null;
+      /** There is no such pod any more, and so no state to wait for: the VM starts without a past. */
+      readonly isSourceGone?: true;
     };
 
 export type Receiving = Extract<Transfer, { role: 'receive' }>;
@@ -112,14 +114,14 @@ export function afterRestart(transfer: Transfer, hasMachine: boolean): 'resume' 
     // A machine that died after the commit took the state with it; then it is a VM that ended, which starts again.
     case 'committed': return hasMachine ? 'go-on' : 'none';
     case 'restored': return 'none';
-    case 'failed': return 'leave';
+    case 'failed': return transfer.isSourceGone === true ? 'none' : 'leave';
   }
 }
 
 /** `isActive`: this process works on the arrival. */
 export function viewOf(transfer: Transfer | undefined, isActive: boolean): TransferView | undefined {
   if (transfer === undefined) return isActive ? 'receiving' : undefined;
-  if (transfer.role === 'receive' && transfer.phase === 'restored') return undefined;
+  if (transfer.role === 'receive' && (transfer.phase === 'restored' || transfer.isSourceGone === true)) return undefined;
   if (transfer.role === 'send') return transfer.phase === 'sent' ? 'moved' : 'moving';
   if (transfer.phase === 'failed') return 'failed';
   return isActive ? 'receiving' : 'interrupted';
@@ -149,6 +151,9 @@ export const ATTEMPTS = 3;
  * other, so a source that knows of nothing yet is asked again for a while.
  */
 export function retryAt(transfer: Receiving, hasBegun: boolean, error: MeshError, now: number, patienceMs: number): number | null {
-  if (!hasBegun) return ['forbidden', 'not-found', 'conflict', 'unavailable', 'timeout'].includes(error.kind) && now - transfer.startedAt < patienceMs ? now + 500 : null;
+  if (!hasBegun) {
+    const patience = error.kind === 'not-found' ? patienceMs / 4 : patienceMs;
+    return ['forbidden', 'not-found', 'conflict', 'unavailable', 'timeout'].includes(error.kind) && now - transfer.startedAt < patience ? now + 500 : null;
+  }
   return error.retryable && transfer.attempt < ATTEMPTS ? now + 500 * 2 ** transfer.attempt : null;
 }

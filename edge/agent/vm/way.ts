@@ -48,7 +48,7 @@ export function nextHop(self: { readonly site: string; readonly node: string }, 
   if (site === self.site) return { kind: 'source' };
   const relayOf = (of: string): Droplet | undefined => droplets.filter((d) => d.spec.site === of && d.spec.relay !== undefined).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))[0];
   const [own, far] = [relayOf(self.site), relayOf(site)];
-  if (own === undefined || far === undefined) throw new MeshError('not-found', `site ${own === undefined ? self.site : site} has no relay`, { next: 'kubectl get droplets shows the relays' });
+  if (own === undefined || far === undefined) throw new MeshError('unavailable', `site ${own === undefined ? self.site : site} has no relay`, { next: 'kubectl get droplets shows the relays' });
   return own.spec.node === self.node ? { kind: 'relay', droplet: far, through: 'tunnel' } : { kind: 'relay', droplet: own, through: 'lan' };
 }
 

@@ -101,6 +101,10 @@ it('tells how it goes, and when a try is followed by another', () => {
   const no = new MeshError('forbidden', 'not yet');
   assert.is(retryAt(receiving, false, no, 2000, 60_000), 2500, 'the source may hear of it a moment later');
   assert.is(retryAt(receiving, false, no, 62_000, 60_000), null);
+  const gone = new MeshError('not-found', 'no such pod');
+  assert.equal([retryAt(receiving, false, gone, 2000, 60_000), retryAt(receiving, false, gone, 17_000, 60_000)], [2500, null], 'a source that is no more is not waited for as long');
+  const anew: Receiving = { ...receiving, phase: 'failed', reason: 'gone', isSourceGone: true };
+  assert.equal([viewOf(anew, false), afterRestart(anew, true), reportOf(anew)], [undefined, 'none', { phase: 'failed', reason: 'gone' }], 'the VM is like any other then');
   assert.is(retryAt(receiving, false, new MeshError('unsupported', 'another QEMU'), 2000, 60_000), null);
   assert.is(retryAt(receiving, true, new MeshError('unavailable', 'cut'), 2000, 60_000), 3000);
   assert.is(retryAt({ ...receiving, attempt: ATTEMPTS }, true, new MeshError('unavailable', 'cut'), 2000, 60_000), null);
