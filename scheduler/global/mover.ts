@@ -25,7 +25,8 @@ export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveD
     if (o.isFenced === true || o.stopsFirst === true) retire(o, t, d);
     else if (w !== undefined) stay(o, w, t, isSettled, mustStop, d);
     else if (o.replicas !== null) leave(o, t, isSettled, d);
-    else if (o.canAct) delete d.traffic[o.site];
+    else if (!o.canAct || o.instances.length > 0) keep(o, d); // fronts list who still ends, so that its flows end in peace
+    else delete d.traffic[o.site];
   }
   takeBack(d);
   endSending(d);
@@ -40,14 +41,19 @@ function current(o: ObservedSite, t: Traffic | undefined): Traffic | undefined {
   return o.replicas === null && o.canAct && t?.state !== 'starting' ? undefined : t;
 }
 
+/** As it was remembered, although its deployment is gone. */
+function keep(o: ObservedSite, d: Draft): void {
+  const before = d.input.traffic[o.site];
+  if (before !== undefined) d.traffic[o.site] = before;
+}
+
 /** It was replaced: no front uses it any more, so it only has to end. */
 function retire(o: ObservedSite, t: Traffic | undefined, d: Draft): void {
   if (o.replicas === null) {
     // while its pods may serve it is not forgotten
     const isOver = o.canAct && o.blocks !== true && o.instances.every((i) => i.isLeaving);
-    const known = d.input.traffic[o.site];
-    if (isOver || known === undefined) delete d.traffic[o.site];
-    else d.traffic[o.site] = known;
+    if (isOver) delete d.traffic[o.site];
+    else keep(o, d);
     return;
   }
   const why = o.stopsFirst === true ? `${o.site} is out of reach, and policy \`fence\` lets nothing else start before what runs there has ended` : `what runs at ${o.site} was replaced while the site was out of reach`;

@@ -75,6 +75,12 @@ it('does not begin to count a drain before the fronts have let go', () => {
   assert.deepEqual(drained(0, NOW - 8_000).steps.map((s) => `${s.kind} ${s.site}`), ['stop a']);
 });
 
+it('remembers a place whose deployment is gone until its pods are, so that fronts list them to the end', () => {
+  const gone = (instances: readonly ObservedInstance[]): unknown => decideMoves(input({ wanted: [want('b')], observed: [site('a', instances, { replicas: null }), site('b', [pod('b-0')])], traffic: { a: { state: 'draining', factor: 0, since: 0 }, b: full } })).traffic['a'];
+  assert.deepEqual(gone([pod('a-0', { isLeaving: true, isReady: false })]), { state: 'draining', factor: 0, since: 0 });
+  assert.equal(gone([]), undefined);
+});
+
 it('chooses who leaves: nobody of use first, then who was chosen before, then the youngest', () => {
   const choose = (o: Partial<InstancesInput>): readonly string[] => decideInstances({ observed: [], before: {}, surplus: 1, now: NOW, stepMs: 2_000, drainMs: 8_000, unreadyMs: 5_000, ...o }).mark;
   const serving = { factor: 100, since: 0 } as const;
