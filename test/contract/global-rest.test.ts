@@ -27,6 +27,13 @@ async function placed(g: TestGlobal): Promise<void> {
   await g.client.create(Resources.Application, { ...application('hidden', { tenant: 'other' }), spec: { ...(application('hidden') as { spec: object }).spec, service: { port: 81 } } } as never);
   await until('both are placed', async () => ((await g.ask('GET', '/v1/placements')).body['placements'] as readonly unknown[] | undefined)?.length === 2);
   await until('nothing is left to change', async () => JSON.stringify((await g.ask('GET', '/v1/plan')).body['changes']) === '[]');
+  let last = '';
+  await until('nothing is written any more', async () => {
+    await new Promise((r) => setTimeout(r, 500));
+    const was = last;
+    last = JSON.stringify(await versions(g));
+    return was === last;
+  });
 }
 
 it('answers nobody without a credential, and a tenant only of its own', async (t) => {
