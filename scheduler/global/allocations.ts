@@ -1,5 +1,6 @@
 /** Carries Allocations out: reads them, decides, writes the status first, then makes or removes their Applications. One instance does it at a time. */
 import { isDeepStrictEqual } from 'node:util';
+import { Counter, Registry } from 'prom-client';
 import type { Client } from '../../api/client.ts';
 import { isMeshError } from '../../api/errors.ts';
 import type { Allocation, Application, Placement } from '../../api/kinds/mesh.ts';
@@ -44,6 +45,8 @@ export class Allocations implements Service {
   readonly #d: AllocationsDeps;
   readonly #clock: Clock;
   readonly #loop: Loop;
+  readonly registry = new Registry();
+  readonly #phases = new Counter({ name: 'proxima_global_allocations_total', help: 'Allocations that came into a phase', labelNames: ['phase'], registers: [this.registry] });
 
   constructor(deps: AllocationsDeps) {
     this.#d = deps;
@@ -87,8 +90,11 @@ export class Allocations implements Service {
   async #act(allocation: Allocation, { status, make, remove }: Decision): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = allocation.metadata;
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(status)), allocation.status ?? {})) {
-      if (status.phase !== allocation.status?.phase) this.#d.log.info('allocation', { allocation: `${tenant}/${namespace}/${name}`, phase: status.phase, reason: status.message });
       await this.#d.client.patch(Resources.Allocation, { tenant, namespace }, name, { status }, { subresource: 'status' });
+      if (status.phase !== allocation.status?.phase) {
+        this.#d.log.info('allocation', { allocation: `${tenant}/${namespace}/${name}`, phase: status.phase, reason: status.message });
+        this.#phases.inc({ phase: status.phase ?? 'Pending' });
+      }
     }
     for (const app of make) {
       await this.#d.client.create(Resources.Application, app).catch((error: unknown) => {

@@ -45,8 +45,9 @@ export async function assembleScheduler(config: GlobalConfig, deps: AssemblyDeps
   const api = new RestApi({ source: scheduler, policyIssues: deps.policyIssues, log, clock: systemClock }, { openSteering: config.rest.openSteering });
   const rest = new Rest({ api, authenticate: deps.authenticate }, { host: config.rest.host, port: config.rest.port, tls: restTls(config) });
   const closing: Service = { name: 'region clients', start: async () => undefined, stop: async () => void (await Promise.all(clients.map((c) => c.close()))) };
-  const counted = PrometheusRegistry.merge([scheduler.metrics.registry, scheduler.moves.registry]);
-  return { scheduler, rest, restApi: api, metrics: () => counted.metrics(), services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler, new Allocations({ client, log, source: scheduler })]) };
+  const allocations = new Allocations({ client, log, source: scheduler });
+  const counted = PrometheusRegistry.merge([scheduler.metrics.registry, scheduler.moves.registry, api.registry, allocations.registry]);
+  return { scheduler, rest, restApi: api, metrics: () => counted.metrics(), services: new ServiceGroup('global scheduler', [closing, ...feeds, rest, scheduler, allocations]) };
 }
 
 function restTls(config: GlobalConfig): RestOptions['tls'] {

@@ -1,4 +1,5 @@
 /** One request of the REST face: find the route -> who asks -> decode -> answer. Knows nothing of sockets: the listener and the API server both use it. */
+import { Counter, Registry } from 'prom-client';
 import { isMeshError, MeshError } from '../../api/errors.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
@@ -40,6 +41,8 @@ const MAX_WAITING = 32;
 export class RestApi {
   readonly #d: RouteDeps & { readonly log: Logger; readonly clock: Clock };
   readonly #o: RestApiOptions;
+  readonly registry = new Registry();
+  readonly #requests = new Counter({ name: 'proxima_global_rest_requests_total', help: 'Requests of the REST face, by path and status', labelNames: ['path', 'status'], registers: [this.registry] });
   readonly #document = JSON.stringify(openApi(ROUTES));
   #freeAt = 0;
   #waiting = 0;
@@ -51,6 +54,13 @@ export class RestApi {
   }
 
   async answer(ask: RestAsk): Promise<RestAnswer> {
+    const answer = await this.#answer(ask);
+    const path = ask.url.split('?')[0] ?? '';
+    this.#requests.inc({ path: path === DOCUMENT || ROUTES.some((r) => r.path === path) ? path : 'other', status: String(answer.status) });
+    return answer;
+  }
+
+  async #answer(ask: RestAsk): Promise<RestAnswer> {
     try {
       return { status: 200, body: await this.#serve(ask) };
     } catch (error) {

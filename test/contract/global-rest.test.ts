@@ -131,8 +131,10 @@ it('refuses what it cannot read, with the path', async (t) => {
   assert.match(String((await g.ask('GET', '/v1/why?application=web&site=ny-1&siet=x')).body['message']), /unknown parameter "siet"/);
 });
 
-it('describes itself: every route, its body and its answers', async (t) => {
+it('describes itself: every route, its body and its answers; and counts what it is asked', async (t) => {
   const g = await testGlobal(t);
+  await g.ask('GET', '/v1/nothing');
+  assert.match(String((await g.ask('GET', '/metrics', { onApi: true })).body['text']), /proxima_global_rest_requests_total\{path="other",status="404"\} 1/);
   const { body } = await g.ask('GET', '/v1/openapi.json');
   const paths = body['paths'] as Readonly<Record<string, Readonly<Record<string, { readonly summary: string; readonly requestBody?: unknown }>>>>;
   assert.deepEqual(Object.entries(paths).flatMap(([p, methods]) => Object.keys(methods).map((m) => `${m} ${p}`)).sort(), ['get /v1/demand', 'get /v1/placements', 'get /v1/plan', 'get /v1/sites', 'get /v1/steering', 'get /v1/what-if', 'get /v1/why', 'post /v1/plan', 'post /v1/what-if']);

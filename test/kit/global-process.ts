@@ -96,7 +96,8 @@ export async function testGlobal(t: CaseContext, rest: object = {}, { sites = SI
       const answer = await request(`${onApi === true ? global.url : `https://127.0.0.1:${global.restPort}`}${path}`, {
         method, dispatcher: agentOf(o), headers: { ...(content === null ? {} : { 'content-type': 'application/json' }), ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) }, body: content,
       });
-      return { status: answer.statusCode, body: (await answer.body.json()) as Answer['body'] };
+      const text = await answer.body.text();
+      return { status: answer.statusCode, body: text.startsWith('{') ? (JSON.parse(text) as Answer['body']) : { text } };
     },
   };
 }
