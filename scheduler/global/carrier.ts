@@ -25,6 +25,8 @@ export interface CarrierDeps {
   readonly fence: Fence;
   readonly regions: readonly Region[];
   readonly log: Logger;
+  /** ms. */
+  readonly stopwatch: () => number;
 }
 
 export interface Load {
@@ -41,9 +43,12 @@ export interface Load {
   readonly around: (key: string) => Surroundings;
 }
 
-/** Of one pass. */
-const MOST = 1_000;
-const AT_ONCE = 32;
+const URGENT_AT_ONCE = 32;
+const AT_ONCE = 8;
+/** A pass ends after so long, so that what happens meanwhile is seen; ms. */
+const LONGEST_MS = 250;
+/** So long after a loss an application is served before the others: what it starts must get its traffic. */
+const WOUNDED_MS = 15_000;
 const RETRY_MS = 1_000;
 
 export class Carrier {
@@ -51,6 +56,8 @@ export class Carrier {
   readonly #queue = new Queue();
   /** By key: the stamp that its objects carry. */
   readonly #sealed = new Map<string, string>();
+  /** Until when. */
+  readonly #wounded = new Map<string, number>();
   #isAllTouched = true;
   #nearest: readonly (string | null)[] = [];
 
@@ -59,7 +66,7 @@ export class Carrier {
   }
 
   touch(key: string): void {
-    this.#queue.add(key);
+    this.#queue.add(key, this.#wounded.has(key));
   }
 
   /** Every application is looked at in the next passes. */
@@ -75,30 +82,44 @@ export class Carrier {
     return this.#queue.nextAt;
   }
 
+  /** First who lost something, with the fronts that their clients use; then, for a while, all that is due. What is left is for the next pass. */
   async carry(load: Load): Promise<void> {
     this.#gather(load);
-    const keys = this.#queue.take(load.now, MOST);
-    let next = 0;
-    const work = async (): Promise<void> => {
-      for (let key = keys[next++]; key !== undefined; key = keys[next++]) await this.#dealWith(key, load);
+    const urgent = this.#queue.takeUrgent();
+    await together(URGENT_AT_ONCE, () => urgent.shift() ?? null, (key) => this.#dealWith(key, load, true));
+    const until = this.#d.stopwatch() + LONGEST_MS;
+    const done = new Set<string>();
+    const next = (): string | null => {
+      if (this.#d.stopwatch() > until) return null;
+      const key = this.#queue.next(load.now);
+      if (key === null || !done.has(key)) return key;
+      this.#queue.add(key); // touched again by what was just written: another pass
+      return null;
     };
-    await Promise.all(Array.from({ length: Math.min(AT_ONCE, keys.length) }, work));
+    await together(AT_ONCE, next, (key) => {
+      done.add(key);
+      return this.#dealWith(key, load, false);
+    });
   }
 
   #gather(load: Load): void {
     const { replanned, changed, plan, model } = load;
+    for (const [key, until] of this.#wounded) if (until <= load.now) this.#wounded.delete(key);
     const isLost = (site: SiteModel): boolean => !isUsable(site.reach);
     const lost = new Set(model.sites.flatMap((s) => (changed.has(s.name) && isLost(s) ? [s.name] : [])));
     if (this.#isAllTouched) {
       for (const key of [...load.admitted.planned.keys(), ...load.admitted.refused.keys(), ...this.#d.global.objects.placements.keys()]) if (load.owns(key)) this.#queue.add(key);
       this.#isAllTouched = false;
     }
-    for (const key of replanned) this.#queue.add(key, lost.size > 0 && plan.applications.get(key)?.changes.some((c) => lost.has(c.site)) === true);
+    for (const key of replanned) {
+      if (lost.size > 0 && plan.applications.get(key)?.changes.some((c) => lost.has(c.site)) === true) this.#wounded.set(key, load.now + WOUNDED_MS);
+      this.touch(key);
+    }
     if (changed.size > 0) this.#gatherAround(load, lost);
   }
 
   /** A site that stands otherwise: who runs there, and whose clients have another front now. One that came back has old weights at its own front. */
-  #gatherAround({ model, plan, changed }: Load, lost: ReadonlySet<string>): void {
+  #gatherAround({ model, plan, changed, now }: Load, lost: ReadonlySet<string>): void {
     const nearest = nearestFronts(model);
     const shifted = new Set(nearest.flatMap((front, r) => (this.#nearest[r] === front ? [] : [r])));
     this.#nearest = nearest;
@@ -106,16 +127,20 @@ export class Carrier {
     const demand = new Map(model.applications.map((a) => [a.key, a.demand]));
     for (const [key, planned] of plan.applications) {
       const runsThere = planned.sites.some((s) => changed.has(s.site));
-      if (runsThere || isBack || demand.get(key)?.some((d) => shifted.has(d.region)) === true) this.#queue.add(key, lost.size > 0 && planned.sites.some((s) => lost.has(s.site)));
+      if (runsThere || isBack || demand.get(key)?.some((d) => shifted.has(d.region)) === true) {
+        if (planned.sites.some((s) => lost.has(s.site))) this.#wounded.set(key, now + WOUNDED_MS);
+        this.touch(key);
+      }
     }
   }
 
-  async #dealWith(key: string, load: Load): Promise<void> {
+  async #dealWith(key: string, load: Load, isUrgent: boolean): Promise<void> {
     if (!load.owns(key)) return this.#forget(key);
     try {
       await this.#takeOver(key);
-      const next = await this.#act(key, load);
+      const next = await this.#act(key, load, isUrgent);
       if (next !== null) this.#queue.addAt(key, next);
+      if (isUrgent) this.#queue.add(key); // the fronts that were left out
       this.#d.metrics.lookedAt('done');
     } catch (error) {
       this.#d.metrics.lookedAt('failed');
@@ -126,7 +151,7 @@ export class Carrier {
     }
   }
 
-  async #act(key: string, load: Load): Promise<number | null> {
+  async #act(key: string, load: Load, isUrgent: boolean): Promise<number | null> {
     const { records, global } = this.#d;
     const { applications, placements } = global.objects;
     const app = applications.get(key);
@@ -141,7 +166,7 @@ export class Carrier {
     if (refused !== undefined) await records.refuse(app, refused.message, refused.phase);
     const planned = load.own.has(key) ? load.plan.applications.get(key) : undefined;
     if (planned === undefined) return null;
-    const { nextAt } = await moveApplication(app, planned, placements.get(key), load.around(key), records);
+    const { nextAt } = await moveApplication(app, planned, placements.get(key), { ...load.around(key), isUrgent }, records);
     this.#d.planning.settled(key);
     return nextAt;
   }
@@ -163,6 +188,14 @@ export class Carrier {
     this.#queue.forget(key);
     this.#sealed.delete(key);
   }
+}
+
+/** So many at once, until `next` says that there is no more. */
+async function together(count: number, next: () => string | null, work: (key: string) => Promise<void>): Promise<void> {
+  const one = async (): Promise<void> => {
+    for (let key = next(); key !== null; key = next()) await work(key);
+  };
+  await Promise.all(Array.from({ length: count }, one));
 }
 
 /** By index of the client region. */

@@ -140,7 +140,7 @@ export class GlobalScheduler implements Service {
     this.#chores = new NetworkChores(this.#records, regions, options.clientRegions, log);
     this.#budget = new Budget(options.budget);
     this.metrics = new SchedulerMetrics({ shards: () => [...this.#shards.held(this.#clock.now())].filter((p) => p !== 'network').length, reaches: () => [...this.#sites.states.values()].map((s) => s.reach), rows: () => this.telemetry.sizes });
-    this.#carrier = new Carrier({ global: this.#global, records: this.#records, planning: this.#planning, metrics: this.metrics, log, fence: this.#fence, regions });
+    this.#carrier = new Carrier({ global: this.#global, records: this.#records, planning: this.#planning, metrics: this.metrics, log, fence: this.#fence, regions, stopwatch: options.planning?.stopwatch ?? (() => performance.now()) });
     telemetryMetrics(this.metrics.registry, this.telemetry, this.#prediction.forecast);
     for (const region of regions) this.#follow(region);
     const every = options.intervalMs ?? 1_000;

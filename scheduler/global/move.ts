@@ -169,7 +169,7 @@ async function weigh(region: Region, move: Move): Promise<void> {
   const known = new Map<string, readonly Backend[]>();
   const { port, targetPort = port } = app.spec.service;
   const fronts = frontSites(around.model, region.name);
-  for (const isFirst of [true, false]) {
+  for (const isFirst of around.isUrgent === true ? [true] : [true, false]) {
     for (const site of fronts) {
       if (used.has(site.name) !== isFirst || around.isFenced() || !isUsable(site.reach)) continue; // out of reach it cannot hear us; what it has serves its own clients
       const order = isFirst || its.has(site.name) ? null : instances.length < 2 ? '' : instances.map((i) => ({ i, ms: rtt(site.name, i.site) })).sort((x, y) => x.ms - y.ms || (x.i.site < y.i.site ? -1 : 1)).map((x) => x.i.site).join();

@@ -13,22 +13,23 @@ export class Queue {
     this.#at.set(key, Math.min(at, this.#at.get(key) ?? Number.POSITIVE_INFINITY));
   }
 
-  /** At most so many: a pass must end, so that what happens meanwhile is seen. */
-  take(now: number, most: number): string[] {
+  /** Those that cannot wait. */
+  takeUrgent(): string[] {
+    const out = [...this.#urgent];
+    this.#urgent.clear();
+    return out;
+  }
+
+  /** What is due by now joins the others; null = nothing is left. */
+  next(now: number): string | null {
     for (const [key, at] of this.#at) {
       if (at > now) continue;
       this.#at.delete(key);
       this.#now.add(key);
     }
-    const out: string[] = [];
-    for (const set of [this.#urgent, this.#now]) {
-      for (const key of set) {
-        if (out.length >= most) return out;
-        set.delete(key);
-        out.push(key);
-      }
-    }
-    return [...new Set(out)];
+    const key = this.#now.values().next().value ?? null;
+    if (key !== null) this.#now.delete(key);
+    return key;
   }
 
   get isEmpty(): boolean {

@@ -21,6 +21,8 @@ export interface Surroundings {
   /** Absent: nothing is held back. */
   readonly budget?: Budget;
   readonly metrics?: MoveMetrics;
+  /** Only the fronts that its clients use now: the others can wait, somebody else's clients cannot. */
+  readonly isUrgent?: boolean;
   /** Application keys whose status says already why they are not planned as they ask. */
   readonly refused: ReadonlySet<string>;
   /** Application keys that have no right to the port they ask for: no front serves them. */

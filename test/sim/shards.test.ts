@@ -190,15 +190,17 @@ it('gives the last room of a site to one of two that took it at the same moment,
   await s.mesh.start();
   t.after(() => s.mesh.stop());
   for (const d of ['a', 'b']) s.join(d);
-  // every application wants the one site where two instances of it fit
+  // every application wants the two sites where two instances fit each
   for (let a = 0; a < 24; a++) {
     const name = s.mesh.keyOf(a).split('/')[2] as string;
     if (a >= 8) await s.mesh.global.delete(Resources.Application, { tenant: 'acme', namespace: 'default' }, name);
-    else await s.mesh.global.patch(Resources.Application, { tenant: 'acme', namespace: 'default' }, name, { spec: { template: { spec: { containers: [{ name: 'c', image: 'web', resources: { requests: { cpu: '1900m', memory: '64Mi' } } }] } }, policy: { instances: { min: 1, max: 1 }, sites: { preferred: [{ weight: 100, names: ['s0003'] }] } } } });
+    else await s.mesh.global.patch(Resources.Application, { tenant: 'acme', namespace: 'default' }, name, { spec: { template: { spec: { containers: [{ name: 'c', image: 'web', resources: { requests: { cpu: '1900m', memory: '64Mi' } } }] } }, policy: { instances: { min: 1, max: 1 }, sites: { required: { names: ['s0003', 's0004'] } } } } });
   }
-  const holders = (): Promise<readonly string[]> => s.deployments().then((ds) => ds.filter((d) => d.metadata.labels?.['mesh.proxima.io/site'] === 's0003').map((d) => d.metadata.name));
   await s.ms(30_000);
-  assert.equal((await holders()).length, 2, `${(await holders()).join(', ')} are there`);
+  const placed = (await s.placements()).flatMap((p) => p.spec.sites.map((x) => `${p.metadata.name} ${x.site} ${x.instances}`)).sort();
+  assert.equal(placed.length, 4, `room for four: ${placed.join(', ')}`);
+  const runs = (await s.deployments()).map((d) => `${d.metadata.labels?.['mesh.proxima.io/application'] ?? ''} ${d.metadata.labels?.['mesh.proxima.io/site'] ?? ''} ${d.spec.replicas ?? 0}`).sort();
+  assert.deepEqual(runs, placed);
   const byShard = new Set((await s.placements()).map((p) => shardOf(`acme/default/${p.metadata.name}`, 16)));
   assert.ok(byShard.size > 2, 'they are of several shards');
   const usedAt = new Map<string, number>();
