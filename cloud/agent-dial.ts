@@ -39,7 +39,7 @@ export async function dialAgent(o: DialOptions, at: AgentPlace, signal: AbortSig
       socket.setTimeout(0);
       resolve(socket);
     });
-    way.once('error', fail); // before the handshake TLS does not report what breaks below it
+    way.on('error', fail); // before the handshake TLS does not report what breaks below it
     socket.setTimeout(TIMEOUT_MS, () => fail(new Error(`no answer in ${TIMEOUT_MS / 1000} s`)));
     socket.once('error', fail);
   });

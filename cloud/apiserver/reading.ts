@@ -90,12 +90,17 @@ function decodeToken(token: string): { readonly revision: number; readonly after
 export async function* watch(store: Store, def: KindDefinition, scope: Scope, after: number, signal: AbortSignal): AsyncGenerator<Happening> {
   const prefix = prefixOf(def.resource, scope.tenant, scope.namespace);
   const selector = compile(def, scope.labelSelector, scope.fieldSelector, needsNamespaceTest(scope) ? scope.namespace : null);
-  for await (const batch of store.watch({ prefix, after }, signal)) {
+  const { glance } = scope;
+  // The engine asks this before it wakes anybody: a region has dozens of watchers, and most of what is written is of use to one or two.
+  const wants = (e: StoreEvent): boolean => (glance === undefined || isOfUse(glance, e)) && (selector.all || matched(e).is || matched(e).was);
+  const matched = (e: StoreEvent): { readonly was: boolean; readonly is: boolean } => {
+    const address = addressOf(def.resource, e.key);
+    return { was: e.previous !== null && selector.matches(address, e.previous), is: e.value !== null && selector.matches(address, e.value) };
+  };
+  for await (const batch of store.watch({ prefix, after, ...(glance === undefined && selector.all ? {} : { wants }) }, signal)) {
     for (const e of batch.events) {
-      if (scope.glance !== undefined && !isOfUse(scope.glance, e)) continue;
-      const address = addressOf(def.resource, e.key);
-      const was = e.previous !== null && selector.matches(address, e.previous);
-      const is = e.value !== null && selector.matches(address, e.value);
+      if (glance !== undefined && !isOfUse(glance, e)) continue;
+      const { was, is } = matched(e);
       if (is && e.value !== null) yield { type: was ? 'MODIFIED' : 'ADDED', bytes: e.value, revision: e.revision };
       else if (was && e.previous !== null) yield { type: 'DELETED', bytes: e.value ?? e.previous, revision: e.revision };
     }

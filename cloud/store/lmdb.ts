@@ -12,7 +12,7 @@ import type { Logger } from '../../base/log.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Feed } from './feed.ts';
 import { Leases } from './leases.ts';
-import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult } from './port.ts';
+import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult, WatchQuery } from './port.ts';
 
 export interface LmdbOptions {
   /** A file; its folder is made. */
@@ -236,9 +236,9 @@ class LmdbStore implements Store {
     return { revision, events: toEvents(revision, found) };
   }
 
-  watch(query: { readonly prefix: string; readonly after: number }, signal: AbortSignal): AsyncIterable<StoreBatch> {
+  watch(query: WatchQuery, signal: AbortSignal): AsyncIterable<StoreBatch> {
     if (query.after < this.#compacted) throw new MeshError('expired', `revision ${query.after} was compacted; the oldest is ${this.#compacted}`);
-    return this.#feed.watch(query.prefix, query.after, signal);
+    return this.#feed.watch(query, signal);
   }
 
   async grantLease(ttlMs: number): Promise<string> {

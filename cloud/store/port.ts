@@ -55,13 +55,20 @@ export interface StoreBatch {
   readonly events: readonly StoreEvent[];
 }
 
+export interface WatchQuery {
+  readonly prefix: string;
+  readonly after: number;
+  /** A hint: a watcher has no use for events of which this says false. An engine that can asks before it wakes the watcher; others deliver them too. */
+  readonly wants?: (event: StoreEvent) => boolean;
+}
+
 export interface Store {
   get(key: string): Promise<Entry | null>;
   range(query: RangeQuery): Promise<RangeResult>;
   /** All or nothing; durable (fsync) once resolved. */
   txn(conditions: readonly Condition[], ops: readonly Op[]): Promise<TxnResult>;
   /** Events with revision > `after`, in order, none missing, one batch per revision. Throws `expired` when `after` was compacted. */
-  watch(query: { readonly prefix: string; readonly after: number }, signal: AbortSignal): AsyncIterable<StoreBatch>;
+  watch(query: WatchQuery, signal: AbortSignal): AsyncIterable<StoreBatch>;
   /** The newest revision. */
   revision(): Promise<number>;
   /** Keys put with the lease vanish when it is not kept alive. */
