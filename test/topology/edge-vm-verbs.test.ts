@@ -11,6 +11,7 @@ import { Resources } from '../../api/resources.ts';
 import { silentLogger } from '../../base/log.ts';
 import { createAuthority, createRegionAuthority, issueToFiles } from '../../certs/authority.ts';
 import { spiffe } from '../../certs/names.ts';
+import { podPath } from '../../cli/agent-endpoint.ts';
 import { AgentEndpoint } from '../../edge/agent/logs.ts';
 import { run as exec } from '../../edge/agent/exec.ts';
 import { Records } from '../../edge/agent/records.ts';
@@ -44,6 +45,12 @@ async function until(what: string, isSo: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+it('asks at the tenant\'s own address where the kubeconfig has one', () => {
+  const pod = { tenant: 'acme', namespace: 'shop', name: 'db' };
+  assert.is(podPath('https://h:6443/tenants/acme', pod, 'vm/reboot'), '/tenants/acme/api/v1/namespaces/shop/pods/db/vm/reboot');
+  assert.is(podPath('https://h:6443', pod, 'log?follow=true'), '/api/v1/tenants/acme/namespaces/shop/pods/db/log?follow=true');
+});
 
 if (refused !== null) skip('real QEMU', refused);
 else {

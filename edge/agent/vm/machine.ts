@@ -67,6 +67,26 @@ export function hello(channel: GuestChannel, timeoutMs: number): Promise<void> {
   });
 }
 
+/** Waits for the guest's word that it has its address; whoever listened for it before hears it too. */
+export function configured(channel: GuestChannel, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new MeshError('timeout', `the guest has not taken its address within ${timeoutMs} ms`, { next: 'look at console.log of the VM' })), timeoutMs);
+    const { onConfigured } = channel;
+    channel.onConfigured = () => {
+      clearTimeout(timer);
+      channel.onConfigured = onConfigured;
+      onConfigured();
+      resolve();
+    };
+  });
+}
+
+/** Waits until QEMU has ended by itself, at most so long. */
+export async function machineEnded(dir: string, graceMs: number): Promise<void> {
+  const until = Date.now() + graceMs;
+  while (machinePid(dir) !== null && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 /** A tap in the agent's network namespace. It has a queue of its own and carries offload headers, as QEMU expects to find it. */
 export async function makeTap(name: string, mtu: number): Promise<void> {
   await removeTap(name);

@@ -11,7 +11,7 @@ import { uidOf, type ObservedVm, type PodAddress } from '../model.ts';
 import type { PodNetwork } from '../network.ts';
 import type { GuestChannel } from './channel.ts';
 import { snapshotFile, Transfers, type Live, type VmFile } from './folder.ts';
-import { attachMachine, endMachine, machinePid, makeTap, removeTap, spawnMachine } from './machine.ts';
+import { attachMachine, configured, endMachine, machineEnded, machinePid, makeTap, removeTap, spawnMachine } from './machine.ts';
 import { planVm, shapeOf, type QemuHere, type VmPlan } from './plan.ts';
 import type { Qmp } from './qmp.ts';
 import { findQemu, prepareVm, templateOf } from './template.ts';
@@ -124,20 +124,11 @@ export class VmRuntime {
   /** Lets a guest that arrived go on, with its new address; resolves when it says that it has it. */
   async goOn(uid: string, timeoutMs: number): Promise<void> {
     const live = this.#must(uid);
-    const configured = new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new MeshError('timeout', `the guest has not taken its address within ${timeoutMs} ms`, { next: 'look at console.log of the VM' })), timeoutMs);
-      const { onConfigured } = live.channel;
-      live.channel.onConfigured = () => {
-        clearTimeout(timer);
-        live.channel.onConfigured = onConfigured;
-        onConfigured();
-        resolve();
-      };
-    });
+    const answer = configured(live.channel, timeoutMs);
     this.#configure(live);
     await live.qmp.execute('cont');
     live.power = 'running';
-    await configured;
+    await answer;
   }
 
   /** The source's guest goes on where it was stopped: whatever a transfer had begun is no more. */
@@ -167,7 +158,7 @@ export class VmRuntime {
     this.#live.delete(uid);
     if (live !== undefined) {
       if (graceMs > 0 && live.power === 'running') live.channel.poweroff();
-      await this.#ended(uid, live.power === 'running' ? graceMs : 0);
+      await machineEnded(this.folder(uid), live.power === 'running' ? graceMs : 0);
       live.channel.close();
       live.qmp.close();
     }
@@ -296,11 +287,6 @@ export class VmRuntime {
     if (next === 'ask' || next === 'go-on') return; // the receiver settles it
     this.#configure(live); // says the same again; the answer tells that the guest is there
     this.#o.log.info('VM adopted', { pod: file.pod.name });
-  }
-
-  async #ended(uid: string, graceMs: number): Promise<void> {
-    const until = Date.now() + graceMs;
-    while (machinePid(this.folder(uid)) !== null && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   #free(uid: string): Live {
