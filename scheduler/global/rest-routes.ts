@@ -9,6 +9,7 @@ import { decodeProposal, decodeTraffic } from './rest-input.ts';
 import type { PolicyIssue } from './policy.ts';
 import type { PolicySpec } from '../../api/kinds/mesh.ts';
 import type { SteeredFront } from './steering.ts';
+import type { Telemetry } from './telemetry.ts';
 
 /** Who asks. `tenant` null = an operator, who sees every tenant; `defaultTenant`: of names that do not say theirs. */
 export interface Caller {
@@ -21,8 +22,7 @@ export interface Caller {
 export interface Source {
   readonly snapshot: Snapshot | null;
   steering(application: string, clientRegion: string): readonly SteeredFront[] | null;
-  /** `<site> <kind of repair>` to how often. */
-  readonly telemetry: { readonly repairs: ReadonlyMap<string, number> };
+  readonly telemetry: Pick<Telemetry, 'repairs' | 'links' | 'rates'>;
 }
 
 export interface RouteDeps {
@@ -157,5 +157,20 @@ export const ROUTES: readonly Route[] = [
       return { sites: snapshot.model.sites.map((s) => ({ ...s, reason: snapshot.states.get(s.name)?.reason ?? '' })), repairs: Object.fromEntries(source.telemetry.repairs) };
     },
   }),
-  none({ path: '/v1/demand', summary: 'Requests per second by application and client region, as measured.', answers: '{ demand: [{ application, regions: { <client region>: rps } }] }', answer: ({ caller }, deps) => demand(snapshotOf(deps.source), sees(caller)) }),
+  none({
+    path: '/v1/links', summary: 'Round trip (ms), loss (0..1) and bandwidth (Mbit/s, null = no estimate) from a site to others, as its probes measured them in the last ten minutes.', operators: true, parameters: [need('site', 'Whose probes.')], answers: '{ links: [{ from, to, rttMs, loss, mbps }] }',
+    answer({ query }, { source }) {
+      const snapshot = snapshotOf(source);
+      requireSites(snapshot, [query['site'] ?? ''], 'site');
+      return { links: source.telemetry.links(query['site'] ?? '', snapshot.at) };
+    },
+  }),
+  none({
+    path: '/v1/traffic', summary: 'What the fronts count for an application: per second, by client region and front, with the round trip between the two (ms).', parameters: [APPLICATION], answers: '{ traffic: [{ clientRegion, site, connections, bytesIn, bytesOut, rttMs }] }',
+    answer({ query, caller }, { source }) {
+      const snapshot = snapshotOf(source);
+      return { traffic: source.telemetry.rates(keyOfName(snapshot, query['application'] ?? '', sees(caller)), snapshot.at) };
+    },
+  }),
+  none({ path: '/v1/demand', summary: 'Requests per second by application and client region, as planned for: measured, or predicted where that is more.', answers: '{ demand: [{ application, regions: { <client region>: rps } }] }', answer: ({ caller }, deps) => demand(snapshotOf(deps.source), sees(caller)) }),
 ];

@@ -121,9 +121,9 @@ export class Telemetry {
     return this.#traffic.demand(now);
   }
 
-  /** Per second, of one application, client region and front site. */
-  rates(application: string, clientRegion: string, site: string, now: number): Rates {
-    return this.#traffic.rates(application, clientRegion, site, now);
+  /** Per second, of one application, by client region and the site whose front counted it; with the round trip between the two. */
+  rates(application: string, now: number): readonly (Rates & { readonly rttMs: number | null })[] {
+    return this.#traffic.rates(application, now).map((r) => ({ ...r, rttMs: this.#clientWays.ms(r.clientRegion, r.site, now) }));
   }
 
   /**

@@ -17,6 +17,10 @@ export interface TrafficRow {
 }
 
 export interface Rates {
+  readonly clientRegion: string;
+  /** Whose front counted it. */
+  readonly site: string;
+  /** Per second. */
   readonly connections: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -104,10 +108,16 @@ export class TrafficWindows {
     return out;
   }
 
-  rates(application: string, clientRegion: string, site: string, now: number): Rates {
-    const row = this.#find(application, clientRegion, site);
-    if (row < 0) return { connections: 0, bytesIn: 0, bytesOut: 0 };
-    return { connections: this.#perSecond(row, 0, now), bytesIn: this.#perSecond(row, 1, now), bytesOut: this.#perSecond(row, 2, now) };
+  /** Per second, of one application, by client region and front; what decayed to nothing is left out. */
+  rates(application: string, now: number): readonly Rates[] {
+    const id = this.#applications.find(application);
+    const out: Rates[] = [];
+    for (let row = 0; id >= 0 && row < this.#rows.end; row++) {
+      if (this.#rows.a(row) !== id || !this.#rows.isUsed(row) || this.#perSecond(row, 0, now) < GONE_PER_SECOND) continue;
+      const b = this.#rows.b(row);
+      out.push({ clientRegion: this.#regions.name((b >>> 16) & 0xffff), site: this.#sites.name(b & 0xffff), connections: this.#perSecond(row, 0, now), bytesIn: this.#perSecond(row, 1, now), bytesOut: this.#perSecond(row, 2, now) });
+    }
+    return out;
   }
 
   /** By front: what arrived there of a region for an application since a moment of the last minute. A slice counts if it began then. */

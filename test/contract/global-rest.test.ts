@@ -40,7 +40,7 @@ it('answers nobody without a credential, and a tenant only of its own', async (t
   const g = await testGlobal(t);
   await placed(g);
   const acme = ['tenant:acme'];
-  for (const path of ['/v1/plan', '/v1/placements', '/v1/why?application=web', '/v1/demand', '/v1/sites', '/v1/steering?application=acme/default/web&clientRegion=london']) {
+  for (const path of ['/v1/plan', '/v1/placements', '/v1/why?application=web', '/v1/demand', '/v1/traffic?application=web', '/v1/links?site=ny-1', '/v1/sites', '/v1/steering?application=acme/default/web&clientRegion=london']) {
     const { status, body } = await g.ask('GET', path, { o: null });
     assert.deepEqual([status, body['error']], [401, 'unauthenticated'], path);
   }
@@ -53,12 +53,16 @@ it('answers nobody without a credential, and a tenant only of its own', async (t
     assert.ok(!JSON.stringify((await g.ask('GET', '/v1/demand', way)).body).includes('other/'));
     assert.equal((await g.ask('GET', '/v1/why?application=other/default/hidden', way)).status, 404);
     assert.equal((await g.ask('GET', '/v1/why?application=hidden', way)).status, 404);
+    assert.equal((await g.ask('GET', '/v1/traffic?application=other/default/hidden', way)).status, 404);
     assert.equal((await g.ask('GET', '/v1/why?application=web', way)).body['application'], 'acme/default/web');
     assert.equal((await g.ask('GET', '/v1/sites', way)).status, 403);
+    assert.equal((await g.ask('GET', '/v1/links?site=ny-1', way)).status, 403);
   }
   assert.deepEqual(((await g.ask('GET', '/tenants/other/v1/placements', { onApi: true })).body['placements'] as readonly { readonly application: string }[]).map((p) => p.application), ['other/default/hidden']);
   assert.equal((await g.ask('GET', '/tenants/other/v1/placements', { onApi: true, o: acme })).status, 403);
   assert.equal((await g.ask('GET', '/v1/sites')).status, 200);
+  assert.deepEqual((await g.ask('GET', '/v1/links?site=ny-1')).body, { links: [] });
+  assert.ok((await g.ask('GET', '/v1/links?site=nowhere')).status >= 400);
   const foreign = await g.ask('POST', '/v1/plan', { o: acme, body: { objects: [application('x', { tenant: 'other' })] } });
   assert.deepEqual([foreign.status, foreign.body['path']], [403, 'objects[0].metadata.tenant']);
 });
@@ -137,7 +141,7 @@ it('describes itself: every route, its body and its answers; and counts what it 
   assert.match(String((await g.ask('GET', '/metrics', { onApi: true })).body['text']), /proxima_global_rest_requests_total\{path="other",status="404"\} 1/);
   const { body } = await g.ask('GET', '/v1/openapi.json');
   const paths = body['paths'] as Readonly<Record<string, Readonly<Record<string, { readonly summary: string; readonly requestBody?: unknown }>>>>;
-  assert.deepEqual(Object.entries(paths).flatMap(([p, methods]) => Object.keys(methods).map((m) => `${m} ${p}`)).sort(), ['get /v1/demand', 'get /v1/placements', 'get /v1/plan', 'get /v1/sites', 'get /v1/steering', 'get /v1/what-if', 'get /v1/why', 'post /v1/plan', 'post /v1/what-if']);
+  assert.deepEqual(Object.entries(paths).flatMap(([p, methods]) => Object.keys(methods).map((m) => `${m} ${p}`)).sort(), ['get /v1/demand', 'get /v1/links', 'get /v1/placements', 'get /v1/plan', 'get /v1/sites', 'get /v1/steering', 'get /v1/traffic', 'get /v1/what-if', 'get /v1/why', 'post /v1/plan', 'post /v1/what-if']);
   const schemas = (body['components'] as { readonly schemas: Readonly<Record<string, unknown>> }).schemas;
   for (const [, name] of JSON.stringify(body).matchAll(/#\/components\/schemas\/(\w+)/g)) assert.ok(schemas[name ?? ''] !== undefined, name);
   assert.match(JSON.stringify(schemas['PlacementPolicy']), /stabilisationSeconds/);

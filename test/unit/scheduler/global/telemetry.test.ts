@@ -75,6 +75,21 @@ it('tells the mover how clients fare with a site since a moment, by the share th
   assert.equal(t.observed(app, 'edge-a', 'a', at + 60_000, at + 120_000), null, 'the last minute only');
 });
 
+it('shows traffic by client region and front, and links with their loss and bandwidth', () => {
+  const t = new Telemetry({ halfLifeMs: 2_000 });
+  for (let s = 0; s < 60; s++) {
+    const now = NOW + s * 1000;
+    t.traffic(traffic(s, 10, { rows: [{ application: 'acme/default/web', clientRegion: 'a', connections: 10, bytesIn: 1000, bytesOut: 5000, rttMs: 7 }] }), now);
+    t.probes({ site: 'edge-a', at: now, rows: [{ to: 'zone', kind: 'site', rttMs: 20, loss: 0.1, ...(s === 5 ? { mbps: 94 } : {}) }, { to: 'dead', kind: 'site', rttMs: null, loss: 1 }] }, now);
+  }
+  const end = NOW + 59_000;
+  const [row, ...others] = t.rates('acme/default/web', end);
+  assert.deepEqual([row?.clientRegion, row?.site, Math.round(row?.connections ?? 0), Math.round((row?.bytesIn ?? 0) / 100), Math.round((row?.bytesOut ?? 0) / 500), row?.rttMs, others.length], ['a', 'edge-a', 10, 10, 10, 7, 0]);
+  assert.deepEqual(t.rates('acme/default/other', end), []);
+  assert.deepEqual(t.links('edge-a', end).map((l) => [l.to, l.rttMs, Math.round(l.loss * 100), l.mbps]), [['zone', 20, 10, 94]]);
+  assert.deepEqual(t.links('edge-a', end + 700_000), [], 'ten minutes at most');
+});
+
 it('takes the site from the topic and refuses what is not a sample, with its path', () => {
   const t = new Telemetry();
   const send = (topic: string, body: unknown): void => receive(t, topic, Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)), NOW);
