@@ -107,96 +107,95 @@ else for (const variant of VARIANTS) {
       assert.is(get(lab, pods.a1, 'http://10.0.1.2/1').status, 200, 'with both again');
     });
 
-  if (variant.mode === 'tc') {
-  it('goes directly when the endpoint is known, and within a host', async () => {
-    await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
-    await s.lab.pod('a3', s.a, 100, '10.0.1.3');
-    ip('-n', s.c.netns, 'link', 'set', 'eth2', 'down');
-    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
-    assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
-    assert.is(ping(s.pods.a1, '10.0.1.3'), 0);
-    ip('-n', s.c.netns, 'link', 'set', 'eth2', 'up');
-  });
+  if (variant.asked === 'auto') {
+    it(`${name}: goes directly when the endpoint is known, and within a host`, async () => {
+      await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
+      await s.lab.pod('a3', s.a, 100, '10.0.1.3');
+      ip('-n', s.c.netns, 'link', 'set', 'eth2', 'down');
+      await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
+      assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
+      assert.is(ping(s.pods.a1, '10.0.1.3'), 0);
+      ip('-n', s.c.netns, 'link', 'set', 'eth2', 'up');
+    });
 
-  it('drops and counts what it must not carry', async () => {
-    const before = await s.a.drops();
-    ip('-n', s.pods.a1, 'address', 'add', '10.0.1.77/32', 'dev', 'eth0');
-    assert.is.not(ping(s.pods.a1, '10.0.1.2', '-I', '10.0.1.77', ...FAILING), 0);
-    assert.ok(((await s.a.drops())['spoofed'] ?? 0) >= (before['spoofed'] ?? 0) + 2, 'spoofed');
-    assert.is.not(ping(s.pods.a1, '10.0.9.9', ...FAILING), 0);
-    assert.is.not(ping(s.pods.a1, '8.8.8.8', ...FAILING), 0);
-    assert.ok(((await s.a.drops())['no-route'] ?? 0) >= (before['no-route'] ?? 0) + 4, 'no-route');
-    const unknown = (await s.c.drops())['no-route'] ?? 0;
-    assert.is.not(ping(s.pods.a1, '10.0.1.200', ...FAILING), 0);
-    assert.ok(((await s.c.drops())['no-route'] ?? 0) >= unknown + 2, 'the bouncer ends what it does not know');
-    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(C)]);
-    assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
-    assert.ok(((await s.b.drops())['not-believed'] ?? 0) >= 2, 'not believed');
-    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
-    assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
-  });
+    it(`${name}: drops and counts what it must not carry`, async () => {
+      const before = await s.a.drops();
+      ip('-n', s.pods.a1, 'address', 'add', '10.0.1.77/32', 'dev', 'eth0');
+      assert.is.not(ping(s.pods.a1, '10.0.1.2', '-I', '10.0.1.77', ...FAILING), 0);
+      assert.ok(((await s.a.drops())['spoofed'] ?? 0) >= (before['spoofed'] ?? 0) + 2, 'spoofed');
+      assert.is.not(ping(s.pods.a1, '10.0.9.9', ...FAILING), 0);
+      assert.is.not(ping(s.pods.a1, '8.8.8.8', ...FAILING), 0);
+      assert.ok(((await s.a.drops())['no-route'] ?? 0) >= (before['no-route'] ?? 0) + 4, 'no-route');
+      const unknown = (await s.c.drops())['no-route'] ?? 0;
+      assert.is.not(ping(s.pods.a1, '10.0.1.200', ...FAILING), 0);
+      assert.ok(((await s.c.drops())['no-route'] ?? 0) >= unknown + 2, 'the bouncer ends what it does not know');
+      await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(C)]);
+      assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
+      assert.ok(((await s.b.drops())['not-believed'] ?? 0) >= 2, 'not believed');
+      await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
+      assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
+    });
 
-  it('a VNI that no goal names leads nowhere', async () => {
-    await s.a.goal([...network(200, [C]), ...believed(B, C)]);
-    assert.is(ping(s.pods.a2, '10.0.1.2'), 0);
-    assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
-    await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
-    assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
-  });
+    it(`${name}: a VNI that no goal names leads nowhere`, async () => {
+      await s.a.goal([...network(200, [C]), ...believed(B, C)]);
+      assert.is(ping(s.pods.a2, '10.0.1.2'), 0);
+      assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
+      await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
+      assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
+    });
 
-  it('a scaled endpoint is spread over pods here and elsewhere, stays with its connection and answers by its own name', async () => {
-    const scaled = (...addresses: readonly string[]): GoalEntry => ({ kind: 'scaled', vni: 100, address: '10.0.1.250', port: 8080, protocol: 'TCP', backends: addresses.map((address) => ({ address, port: 80, weight: 1 })) });
-    await s.lab.serve('px-dp-f-a3', 80);
-    const goal = (...addresses: readonly string[]): Promise<unknown> => s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C), scaled(...addresses)]);
-    await goal('10.0.1.1', '10.0.1.2', '10.0.1.3');
-    const seen = new Set<string>();
-    for (let i = 0; i < 16; i++) {
-      const r = get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/300000');
-      assert.equal([r.status, r.bytes, r.client], [200, 300_000, '10.0.1.1']);
-      seen.add(r.pod);
-    }
-    assert.equal([...seen].sort(), ['px-dp-f-a3', s.pods.b1].sort(), 'everybody but the caller itself');
-    const slow = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{size_download}', 'http://10.0.1.250:8080/2000000');
-    await new Promise((r) => setTimeout(r, 200));
-    await goal('10.0.1.2');
-    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/1').pod, s.pods.b1);
-    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.3/1').status, 200, 'directly, too');
-    assert.is((await slow).stdout, '2000000');
-    await goal('10.0.1.1');
-    assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/1', 0.5).status, 0, 'only the caller is left');
-  });
+    it(`${name}: a scaled endpoint is spread over pods here and elsewhere, stays with its connection and answers by its own name`, async () => {
+      const scaled = (...addresses: readonly string[]): GoalEntry => ({ kind: 'scaled', vni: 100, address: '10.0.1.250', port: 8080, protocol: 'TCP', backends: addresses.map((address) => ({ address, port: 80, weight: 1 })) });
+      await s.lab.serve('px-dp-f-a3', 80);
+      const goal = (...addresses: readonly string[]): Promise<unknown> => s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C), scaled(...addresses)]);
+      await goal('10.0.1.1', '10.0.1.2', '10.0.1.3');
+      const seen = new Set<string>();
+      for (let i = 0; i < 16; i++) {
+        const r = get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/300000');
+        assert.equal([r.status, r.bytes, r.client], [200, 300_000, '10.0.1.1']);
+        seen.add(r.pod);
+      }
+      assert.equal([...seen].sort(), ['px-dp-f-a3', s.pods.b1].sort(), 'everybody but the caller itself');
+      const slow = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{size_download}', 'http://10.0.1.250:8080/2000000');
+      await new Promise((r) => setTimeout(r, 200));
+      await goal('10.0.1.2');
+      assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/1').pod, s.pods.b1);
+      assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.3/1').status, 200, 'directly, too');
+      assert.is((await slow).stdout, '2000000');
+      await goal('10.0.1.1');
+      assert.is(get(s.lab, s.pods.a1, 'http://10.0.1.250:8080/1', 0.5).status, 0, 'only the caller is left');
+    });
 
-  it('loses nothing when the daemon is killed, started again and given a goal', async () => {
-    const pinging = s.lab.runIn(s.pods.a1, 'ping', '-i', '0.01', '-c', '300', '-W', '1', '10.0.1.2');
-    const streaming = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{http_code} %{size_download}', 'http://10.0.1.2/6000000');
-    await new Promise((r) => setTimeout(r, 300));
-    await Promise.all([s.a.crash(), s.b.crash()]);
-    await new Promise((r) => setTimeout(r, 200));
-    await Promise.all([s.a.start(), s.b.start()]);
-    assert.equal((await s.a.call<{ endpoints: string[] }>('describe')).endpoints.sort(), ['100/10.0.1.1', '100/10.0.1.3', '200/10.0.1.1']);
-    await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
-    await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
-    assert.match((await pinging).stdout, /300 received, 0% packet loss/);
-    assert.is((await streaming).stdout, '200 6000000');
-  });
+    it(`${name}: loses nothing when the daemon is killed, started again and given a goal`, async () => {
+      const pinging = s.lab.runIn(s.pods.a1, 'ping', '-i', '0.01', '-c', '300', '-W', '1', '10.0.1.2');
+      const streaming = s.lab.runIn(s.pods.a1, 'curl', '-s', '--limit-rate', '2M', '-o', '/dev/null', '-w', '%{http_code} %{size_download}', 'http://10.0.1.2/6000000');
+      await new Promise((r) => setTimeout(r, 300));
+      await Promise.all([s.a.crash(), s.b.crash()]);
+      await new Promise((r) => setTimeout(r, 200));
+      await Promise.all([s.a.start(), s.b.start()]);
+      assert.equal((await s.a.call<{ endpoints: string[] }>('describe')).endpoints.sort(), ['100/10.0.1.1', '100/10.0.1.3', '200/10.0.1.1']);
+      await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
+      await s.b.goal([...edgeGoal, ...allEndpoints, ...believed(A, C)]);
+      assert.match((await pinging).stdout, /300 received, 0% packet loss/);
+      assert.is((await streaming).stdout, '200 6000000');
+    });
 
-  it('an endpoint that moved is found at its new host as soon as the old one lets go', async () => {
-    const moved = [...edgeGoal, endpoint(100, '10.0.1.1', A), endpoint(100, '10.0.1.2', B), endpoint(100, '10.0.1.3', B), ...believed(B, C)];
-    await s.lab.pod('b3', s.b, 100, '10.0.1.3');
-    await s.a.goal(moved);
-    assert.is(ping(s.pods.a1, '10.0.1.3'), 0, 'still here');
-    await s.a.call('detachEndpoint', { vni: 100, address: '10.0.1.3' });
-    assert.is(ping(s.pods.a1, '10.0.1.3'), 0, 'now there');
-    assert.match(s.lab.in('px-dp-f-b3', 'nstat', '-az', 'IcmpInEchos').stdout, /IcmpInEchos\s+2\s/);
-  });
+    it(`${name}: an endpoint that moved is found at its new host as soon as the old one lets go`, async () => {
+      const moved = [...edgeGoal, endpoint(100, '10.0.1.1', A), endpoint(100, '10.0.1.2', B), endpoint(100, '10.0.1.3', B), ...believed(B, C)];
+      await s.lab.pod('b3', s.b, 100, '10.0.1.3');
+      await s.a.goal(moved);
+      assert.is(ping(s.pods.a1, '10.0.1.3'), 0, 'still here');
+      await s.a.call('detachEndpoint', { vni: 100, address: '10.0.1.3' });
+      assert.is(ping(s.pods.a1, '10.0.1.3'), 0, 'now there');
+      assert.match(s.lab.in('px-dp-f-b3', 'nstat', '-az', 'IcmpInEchos').stdout, /IcmpInEchos\s+2\s/);
+    });
 
-  it('takes an endpoint away, and everything when it leaves', async () => {
-    await s.b.call('detachEndpoint', { vni: 100, address: '10.0.1.2' });
-    assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
-    await Promise.all([s.a, s.b, s.c].map((d) => d.call('remove')));
-    assert.not.match(ip('-n', s.a.netns, 'link'), /px[0-9a-f]{11}/);
-  });
-
+    it(`${name}: takes an endpoint away, and everything when it leaves`, async () => {
+      await s.b.call('detachEndpoint', { vni: 100, address: '10.0.1.2' });
+      assert.is.not(ping(s.pods.a1, '10.0.1.2', ...FAILING), 0);
+      await Promise.all([s.a, s.b, s.c].map((d) => d.call('remove')));
+      assert.not.match(ip('-n', s.a.netns, 'link'), /px[0-9a-f]{11}/);
+    });
   }
 
   it(`${name}: leaves nothing behind`, () => s.lab.close());
