@@ -49,7 +49,11 @@ export async function globalStart(input: unknown, options: { readonly source?: s
     const gate = new PolicyGate({ client: () => api.localClient(), clock: systemClock }, { clientRegions: config.clientRegions, regions: config.regions.map((r) => r.name) });
     const beside: Beside = { prefix: '/v1/', answer: (ask) => answerBeside(restApi, ask) };
     const api: ApiServer = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth, log, beside, moreMetrics: () => metrics(), review: (def, object, live) => gate.admit(def.resource.kind, object, live) });
-    const served = new ServedCertificate({ first, read, onChange: (fresh) => api.setTls(fresh.tls), log });
+    const onChange = (fresh: typeof first): void => {
+      api.setTls(fresh.tls);
+      if (config.rest.cert === undefined) rest.setTls(fresh.tls); // the listener serves the API's own
+    };
+    const served = new ServedCertificate({ first, read, onChange, log });
     const authenticator = new Authenticator(auth);
     const { rest, restApi, metrics, services } = await assembleScheduler(config, { client: api.localClient(), log, authenticate: (request) => callerOf(authenticator.identify(request), null), policyIssues: (policy, path) => gate.issues(policy, path) });
     const closing: Service = { name: 'store', start: async () => undefined, stop: () => store.close() };

@@ -1,5 +1,6 @@
 /** The REST face on an address of its own, for clients that ask for steering and for programs; the global API serves the same under `/v1`. */
 import type { IncomingMessage } from 'node:http';
+import { Server as TlsServer } from 'node:tls';
 import { fastify, type FastifyInstance } from 'fastify';
 import { MeshError } from '../../api/errors.ts';
 import type { Service } from '../../base/lifecycle.ts';
@@ -44,6 +45,12 @@ export class Rest implements Service {
 
   get port(): number {
     return this.#port;
+  }
+
+  /** New certificates for connections from now on; open ones stay. */
+  setTls(tls: NonNullable<RestOptions['tls']>): void {
+    const { server } = this.#app;
+    if (server instanceof TlsServer) server.setSecureContext(tls);
   }
 
   async start(): Promise<void> {
