@@ -32,8 +32,9 @@ if (!existsSync(join(root, '..', 'shared', 'data', 'dev-40'))) {
   const results = runScenario(loaded, { ...(policies === undefined ? {} : { policies }), onProgress: (policy, part) => part === 1 && console.error(`${policy} done`) });
   const out = valueOf('--out');
   if (out !== undefined) await writeReport(results, out);
-  if (process.argv.includes('--json')) console.log(JSON.stringify(results.policies.map(({ regions: _r, points: _p, ...f }) => f)));
+  const isJson = process.argv.includes('--json');
+  if (isJson) console.log(JSON.stringify(results.policies.map(({ regions: _r, points: _p, ...f }) => f)));
   else console.log(table(HEAD, results.policies.map(rowOf)));
   const ours = results.policies.find((p) => p.policy === 'ours');
-  for (const p of results.policies) if (ours !== undefined && p !== ours) console.log(verdict(ours, p));
+  for (const p of results.policies) if (!isJson && ours !== undefined && p !== ours) console.log(verdict(ours, p));
 }

@@ -51,6 +51,8 @@ export class Prediction implements Service {
   /** What the store has, by application. */
   readonly #stored = new Map<string, string>();
   #isLoaded = false;
+  /** Asked with every demand: the list of all applications is not made for it each time. */
+  #isFull: ((key: string) => boolean) | null = null;
 
   constructor(deps: PredictionDeps, options: PredictionOptions = {}) {
     this.#d = deps;
@@ -75,7 +77,8 @@ export class Prediction implements Service {
   demand(measured: DemandMap, now: number): DemandMap {
     if (!this.#isOn) return measured;
     this.forecast.learn(measured, now);
-    return this.forecast.expect(measured, now, this.#d.applications().isFull);
+    this.#isFull ??= this.#d.applications().isFull;
+    return this.forecast.expect(measured, now, this.#isFull);
   }
 
   /** What an earlier process, or another instance, had learned. */
