@@ -104,6 +104,26 @@ export class Decider {
     return choice;
   }
 
+  /** Every candidate that could serve all of it alone, were it free, and how. */
+  singles(entry: Entry): (readonly [number, Choice])[] {
+    const { search, capacity } = this.#s;
+    const nothing = new Float64Array(capacity.total.length);
+    this.#begin(entry, { used: nothing, sitesOf: () => [] });
+    search.countMoves(entry.flat, entry.pinned !== null);
+    return entry.small.sites.flatMap((_, c) => {
+      if ((search.room[c] as number) === 0) return [];
+      const choice = choiceOf(search, [c]);
+      return choice.unserved > 0 || choice.broken > 0 ? [] : [[c, choice] as const];
+    });
+  }
+
+  nowhere(entry: Entry): Choice {
+    const { search } = this.#s;
+    search.begin(entry.small.problem);
+    search.countMoves(entry.flat, entry.pinned !== null);
+    return choiceOf(search, []);
+  }
+
   #begin(entry: Entry, others: Others): void {
     const { search, capacity } = this.#s;
     const { problem, sites } = entry.small;

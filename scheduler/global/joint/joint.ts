@@ -9,6 +9,7 @@ import type { Choice, Entry } from '../entry.ts';
 import { PACKED_LOAD } from '../objective.ts';
 import type { Problems } from '../problem.ts';
 import type { Search } from '../search.ts';
+import { assign } from './assign.ts';
 import { makeRoom } from './eviction.ts';
 import { Ledger } from './ledger.ts';
 import { reorder } from './reorder.ts';
@@ -47,19 +48,33 @@ export class Joint {
     this.#alone();
     const alone = this.work;
     for (const s of this.ledger.crowded()) makeRoom(this, s, null);
-    const all = this.ledger.entries.filter((e) => e.serving.length > 0 || e.near.length > 0 || this.wishes(e));
-    this.#settle(all, true);
-    const tight = all.filter((e) => this.wishes(e));
+    this.#settle(this.ledger.entries.filter((e) => e.serving.length > 0 || e.near.length > 0 || this.wishes(e)), true);
+    let tight = this.#tight();
     if (tight.length === 0) return;
     this.#until = this.work + budget(alone);
-    for (let round = 0; round < ROUNDS && this.#push(tight); round++) this.#settle(tight, false);
-    if (this.#fresh.length > 0) reorder(this, tight);
-    this.#settle(tight, false);
+    for (let round = 0; round < ROUNDS && this.#push(tight); round++) {
+      this.#settle(tight, false);
+      tight = this.#tight();
+    }
+    if (this.#fresh.length > 0) {
+      assign(this, tight);
+      reorder(this, this.#tight());
+      this.#push(this.#tight());
+    }
+    this.#settle(this.#tight(), false);
+  }
+
+  #tight(): Entry[] {
+    return this.ledger.entries.filter((e) => this.wishes(e));
   }
 
   /** Is there work left that may be done? */
   get mayGoOn(): boolean {
     return this.work < this.#until;
+  }
+
+  get until(): number {
+    return this.#until;
   }
 
   /** Solves an entry with the room that is left, and puts it there. */
@@ -71,13 +86,26 @@ export class Joint {
     return choice;
   }
 
+  /** Every site that could serve all of it alone, were it free: candidate and choice. */
+  singles(entry: Entry): (readonly [number, Choice])[] {
+    return this.#s.decider.singles(entry);
+  }
+
+  nowhere(entry: Entry): Choice {
+    return this.#s.decider.nowhere(entry);
+  }
+
   get work(): number {
     return this.#s.search.work;
   }
 
   /** Is some site better for some of its demand than the one that serves it, and without room for that? */
   wishes(entry: Entry): boolean {
-    if (entry.choice.broken > 0) return true;
+    return entry.choice.broken > 0 || this.wished(entry, true).length > 0;
+  }
+
+  /** Sites that are better for some of its demand and have no room for it; the first one is enough when `isAsking`. */
+  wished(entry: Entry, isAsking = false): number[] {
     const { sites, problem } = entry.small;
     const { used, capacity } = this.ledger;
     const K = capacity.width;
@@ -86,16 +114,18 @@ export class Joint {
       const u = problem.unit[f.r * problem.candidates + f.c] as number;
       now[f.r] = now[f.r] === Number.POSITIVE_INFINITY ? u : Math.max(now[f.r] as number, u);
     }
+    const out: number[] = [];
     for (let c = 0; c < sites.length; c++) {
       let rps = 0;
       for (let r = 0; r < problem.regions; r++) if ((problem.unit[r * problem.candidates + c] as number) < (now[r] as number) - GAIN) rps += problem.rps[r] as number;
       if (rps === 0) continue;
-      const i = entry.choice.open.indexOf(c);
-      if (i >= 0) return true; // open, better, and yet not taken: it is full
       const room = capacity.fits(used, sites[c] as number, problem.size, c * K);
-      if (room * PACKED_LOAD * problem.perInstance < rps && (problem.allowed[c] as number) > room) return true;
+      const isFull = room * PACKED_LOAD * problem.perInstance < rps && (problem.allowed[c] as number) > room;
+      if (!isFull && !entry.choice.open.includes(c)) continue;
+      out.push(sites[c] as number);
+      if (isAsking) break;
     }
-    return false;
+    return out;
   }
 
   /** Those without a place, each as if it were the only one; then together. */
@@ -137,23 +167,25 @@ export class Joint {
     let isChanged = false;
     for (const e of tight) {
       if (!this.mayGoOn) break;
-      const before = e.choice;
-      const done = this.ledger.attempt(() => {
-        this.ledger.remove(e);
-        const ideal = this.#s.decider.solve(e, { used: this.#fixed, sitesOf: this.ledger.sitesOf });
-        if (ideal.score >= before.score - GAIN) return false;
-        this.ledger.put(e, ideal);
-        let gain = before.score - ideal.score;
-        for (const c of ideal.open) {
-          const s = e.small.sites[c] as number;
-          if (this.ledger.excess(s) > 0) gain -= makeRoom(this, s, e, gain);
-          if (gain <= GAIN) return false;
-        }
-        return true;
-      });
-      if (done) isChanged = true;
+      if (this.ledger.attempt(() => this.takeIdeal(e, 0) < -GAIN)) isChanged = true;
     }
     return isChanged;
+  }
+
+  /** Puts an entry where it would like to be most, and others out of its way. Returns by how much the total changes; gives up above `limit`. */
+  takeIdeal(e: Entry, limit: number): number {
+    const before = e.choice.score;
+    this.ledger.remove(e);
+    const ideal = this.#s.decider.solve(e, { used: this.#fixed, sitesOf: this.ledger.sitesOf });
+    let change = ideal.score - before;
+    if (change >= -GAIN) return Number.POSITIVE_INFINITY;
+    this.ledger.put(e, ideal);
+    for (const c of ideal.open) {
+      const s = e.small.sites[c] as number;
+      if (this.ledger.excess(s) > 0) change += makeRoom(this, s, e, limit - change);
+      if (change > limit) return change;
+    }
+    return change;
   }
 
   /** The small problem again, with the sites that have room now. */

@@ -78,8 +78,8 @@ export class Ledger implements Others {
     this.#places.set(entry, choice.open.map((c) => entry.small.sites[c] as number));
   }
 
-  /** Does `change`; what it says is worth nothing is undone. Returns whether it stayed. May be nested. */
-  attempt(change: () => boolean): boolean {
+  /** Does `change`; what it says is worth nothing is undone. Returns whether it stayed. May be nested. `onStay`: each change in turn, with what was before it. */
+  attempt(change: () => boolean, onStay?: (entry: Entry, before: { readonly choice: Choice; readonly small: SmallProblem }) => void): boolean {
     const log: Undo[] = [];
     const outer = this.#log;
     this.#log = log;
@@ -87,6 +87,7 @@ export class Ledger implements Others {
     this.#log = outer;
     if (stays) {
       outer?.push(...log);
+      if (onStay !== undefined) for (const { entry, choice, small } of log) onStay(entry, { choice, small });
       return true;
     }
     for (const { entry, choice, small, isIn, solvedAt } of log.toReversed()) {

@@ -1,42 +1,89 @@
-/** Large neighbourhoods: a few applications around a full site leave it, and come back in another order. What is better stays. */
-import type { Entry } from '../entry.ts';
+/**
+ * Large neighbourhoods: a few applications around a full site leave it, and come back in another order. What is better stays, and at first also
+ * what is a little worse than the best so far, so that the search gets out of a corner; at the end the best is what counts.
+ */
+import type { Choice, Entry } from '../entry.ts';
+import type { SmallProblem } from '../problem.ts';
 import type { Joint } from './joint.ts';
 
 const SEED = 20_301;
-const AT_MOST = 10;
+const AT_MOST = 8;
 const GAIN = 1e-6;
-/** Without an improvement for so many tries per application it is over. */
-const PATIENCE = 6;
+/** Without a new best for so many tries per application it is over. */
+const PATIENCE = 30;
+const AT_LEAST = 300;
+/** How much worse than the best the first tries may be, as a share of what one application costs. */
+const SLACK = 0.5;
+
+interface Kept {
+  readonly choice: Choice;
+  readonly small: SmallProblem;
+}
 
 export function reorder(joint: Joint, tight: readonly Entry[]): void {
   const next = random(SEED);
   const { ledger } = joint;
   const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T;
-  for (let idle = 0; idle < PATIENCE * tight.length && joint.mayGoOn; idle++) {
+  const [from, to] = [joint.work, joint.until];
+  const one = median(tight.map((e) => e.choice.points - e.choice.broken));
+  const best = new Map<Entry, Kept>();
+  const patience = Math.max(AT_LEAST, PATIENCE * tight.length);
+  let above = 0;
+  for (let idle = 0; idle < patience && joint.work < to; idle++) {
     const seed = pick(tight);
-    const around = neighbours(joint, seed, pick);
-    const before = around.reduce((sum, e) => sum + e.choice.score, 0);
+    const slack = SLACK * one * Math.max(0, 1 - (2 * (joint.work - from)) / (to - from));
+    const before = new Map<Entry, Kept>();
+    let change = 0;
     const stays = ledger.attempt(() => {
-      for (const e of around) ledger.remove(e);
-      shuffle(around, next);
-      let after = 0;
-      for (const e of around) after += joint.place(e).score;
-      return after < before - GAIN;
-    });
-    if (stays) idle = -1;
+      change = next() < 0.3 ? joint.takeIdeal(seed, slack - above) : comeBack(joint, neighbours(joint, seed, pick), next);
+      return change <= -GAIN || (above + change <= slack && change > GAIN);
+    }, (e, kept) => before.has(e) || before.set(e, kept));
+    if (!stays) continue;
+    for (const [e, kept] of before) if (!best.has(e)) best.set(e, kept);
+    above += change;
+    if (above >= -GAIN) continue;
+    best.clear();
+    above = 0;
+    idle = -1;
+  }
+  if (above <= GAIN) return;
+  for (const [e] of best) ledger.remove(e);
+  for (const [e, { choice, small }] of best) {
+    e.small = small;
+    ledger.put(e, choice);
   }
 }
 
-/** Those that share a site with it, or are where it could be. */
+/** All of them leave, and come back one after the other: in any order, or the large ones first. Returns by how much the total changes. */
+function comeBack(joint: Joint, around: Entry[], next: () => number): number {
+  const before = around.reduce((sum, e) => sum + e.choice.score, 0);
+  for (const e of around) joint.ledger.remove(e);
+  shuffle(around, next);
+  if (next() < 0.5) around.sort((a, b) => sizeOf(b) - sizeOf(a));
+  let after = 0;
+  for (const e of around) after += joint.place(e).score;
+  return after - before;
+}
+
+const sizeOf = (e: Entry): number => e.small.problem.size[0] ?? 0;
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+/** Those that are where it would like to be, those that are where these would like to be, and so on. */
 function neighbours(joint: Joint, seed: Entry, pick: <T>(list: readonly T[]) => T): Entry[] {
-  const out = new Set([seed]);
+  const out = [seed];
   const count = pick(SIZES);
-  for (let i = 0; i < 3 * count && out.size < count; i++) {
-    const site = pick(seed.small.sites);
-    const there = [...(joint.ledger.at[site] ?? [])];
-    if (there.length > 0) out.add(pick(there));
+  for (let i = 0; i < 3 * count && out.length < count; i++) {
+    const from = pick(out);
+    const wished = joint.wished(from);
+    const there = [...(joint.ledger.at[pick(wished.length > 0 && i % 4 !== 3 ? wished : from.small.sites)] ?? [])];
+    if (there.length === 0) continue;
+    const next = pick(there);
+    if (!out.includes(next)) out.push(next);
   }
-  return [...out];
+  return out;
 }
 
 const SIZES = Array.from({ length: AT_MOST - 1 }, (_, i) => i + 2);
