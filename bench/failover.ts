@@ -28,10 +28,10 @@ async function unserved(): Promise<Set<number>> {
 
 let quietSince = 0;
 let lookedAt = 0;
-await forMs(180_000, async () => {
+await forMs(400_000, async () => {
   if (mesh.now - lookedAt < 1_000) return false;
   lookedAt = mesh.now;
-  if ((await unserved()).size > 0) quietSince = 0;
+  if ((await unserved()).size > 0 || percentile(passMs.slice(-15), 0.8) > 100) quietSince = 0;
   else if (quietSince === 0) quietSince = mesh.now;
   return quietSince > 0 && mesh.now - quietSince > 20_000;
 });
