@@ -89,7 +89,7 @@ function dev40(hour: number, apps: number, load: number): Instance {
   return { family: 'dev-40', name: `hour ${hour}, ${apps} applications`, model: competing(m, cities, asked, load, next), published: null };
 }
 
-interface EuaFile {
+export interface EuaFile {
   readonly servers: readonly { readonly id: number; readonly x: number; readonly y: number; readonly cap: readonly [number, number, number]; readonly price: number }[];
   readonly requests: readonly { readonly id: number; readonly x: number; readonly y: number; readonly demand: readonly [number, number, number]; readonly t: number; readonly dur: number; readonly servers_in_range: readonly number[] }[];
 }
