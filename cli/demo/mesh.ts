@@ -15,7 +15,7 @@ import { daemonArgv, daemonEnv, type DaemonVerb } from '../daemon-command.ts';
 import type { ClientFacts, LabFacts, NodeFacts, RegionFacts, SiteFacts } from './facts.ts';
 import type { Processes } from './processes.ts';
 
-export const PORTS = { api: 6443, goal: 50_051, mux: 7443, enrol: 7444, mqtt: 8883, agents: 7446, global: 6443, rest: 8080, wireguard: 51_820, probe: 7 } as const;
+export const PORTS = { api: 6443, goal: 50_051, mux: 7443, enrol: 7444, mqtt: 8883, agents: 7446, global: 6443, rest: 8080, wireguard: 51_820, probe: 7, echo: 7_007 } as const;
 /** Of every node, so that the planner has something to weigh. */
 const CAPACITY = { cpuMilli: 1_000, memoryMiB: 1_024, pods: 20 };
 const cliMain = join(import.meta.dirname, '..', 'main.ts');
@@ -136,7 +136,8 @@ export class Mesh {
     return {
       droplet: { interface: 'eth2', address: node.lan, ...(isGateway ? { relay, front: { interface: 'eth1', address: node.uplink } } : {}) },
       capacity: CAPACITY,
-      probes: isGateway ? [...others.map((s) => ({ to: s.name, kind: 'site', address: s.gateway.uplink, port: PORTS.probe })), ...this.facts.clients.map((c: ClientFacts) => ({ to: c.region, kind: 'client-region', address: c.address, port: PORTS.probe }))] : [],
+      probes: isGateway ? [...others.map((s) => ({ to: s.name, kind: 'site', address: s.gateway.uplink, port: PORTS.probe, echoPort: PORTS.echo })), ...this.facts.clients.map((c: ClientFacts) => ({ to: c.region, kind: 'client-region', address: c.address, port: PORTS.probe }))] : [],
+      ...(isGateway ? { echo: { address: node.uplink, port: PORTS.echo } } : {}),
       images: this.images(),
     };
   }

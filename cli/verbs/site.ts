@@ -109,6 +109,8 @@ interface JoinCliOptions {
   readonly relay?: string;
   readonly probe: readonly string[];
   readonly probeClients: readonly string[];
+  /** false = --no-echo. */
+  readonly echo: string | false;
   readonly images?: string;
   readonly preflight: boolean;
 }
@@ -126,11 +128,11 @@ function relayOf(value: string | undefined): { readonly address: string; readonl
   return value.includes('=') ? at('--relay', value) : { address: value };
 }
 
-function probesOf(option: string, kind: 'site' | 'client-region', values: readonly string[]): readonly { readonly to: string; readonly kind: 'site' | 'client-region'; readonly address: string; readonly port: number; readonly protocol: 'tcp' }[] {
+function probesOf(option: string, kind: 'site' | 'client-region', values: readonly string[], echoPort?: number): readonly { readonly to: string; readonly kind: 'site' | 'client-region'; readonly address: string; readonly port: number; readonly protocol: 'tcp'; readonly echoPort?: number }[] {
   return values.map((value) => {
     const [, to = '', address = '', port = ''] = /^([^=]+)=([^\s:]+):(\d+)$/.exec(value) ?? [];
     if (to === '') throw new MeshError('invalid', `${option}: expected NAME=HOST:PORT, got "${value}"`, { fields: { path: option } });
-    return { to, kind, address, port: integer(option, port, 1, 65_535), protocol: 'tcp' };
+    return { to, kind, address, port: integer(option, port, 1, 65_535), protocol: 'tcp', ...(echoPort === undefined ? {} : { echoPort }) };
   });
 }
 
@@ -148,12 +150,13 @@ function imagesOf(value: string | undefined): { readonly containers: string[]; r
 
 async function joinSite(token: string, o: JoinCliOptions): Promise<void> {
   const [lan, front, relay, images] = [at('--lan', o.lan), at('--front', o.front), relayOf(o.relay), imagesOf(o.images)];
-  const probes = [...probesOf('--probe', 'site', o.probe), ...probesOf('--probe-clients', 'client-region', o.probeClients)];
+  const echoPort = o.echo === false || o.probe.length === 0 ? undefined : integer('--echo', o.echo, 1, 65_535);
+  const probes = [...probesOf('--probe', 'site', o.probe, echoPort), ...probesOf('--probe-clients', 'client-region', o.probeClients)];
   const { join } = await import('../../edge/bootstrap/join.ts');
   const joined = await join({
     token, dir: o.dir, node: o.node, probes, skipPreflight: !o.preflight, onProgress: (line) => console.error(`  ${line}`),
     ...(o.dataDir === undefined ? {} : { dataDir: o.dataDir }), ...(lan === undefined ? {} : { lan }), ...(front === undefined ? {} : { front }), ...(o.gatewayLan === undefined ? {} : { gatewayLan: o.gatewayLan }),
-    ...(relay === undefined ? {} : { relay }), ...(images === undefined ? {} : { images }),
+    ...(relay === undefined ? {} : { relay }), ...(images === undefined ? {} : { images }), ...(echoPort === undefined ? {} : { echoPort }),
   });
   for (const w of joined.warnings) console.error(`  warning: ${w.check}: ${w.detail}; ${w.fix}`);
   console.log(`${o.node} joined site ${joined.site} of region ${joined.region}`);
@@ -191,6 +194,8 @@ export function register(program: Command): void {
     .option('--relay <address>', 'on the first node: its end of the tunnels to other sites, such as 100.64.3.1; INTERFACE=ADDRESS names the device too')
     .option('--probe <name=host:port>', 'another site to measure the distance to; may be repeated', repeated, [])
     .option('--probe-clients <name=host:port>', 'a client region to measure the distance to; may be repeated', repeated, [])
+    .option('--echo <port>', 'with --probe: the UDP port where sites answer each other\'s short packet trains, for the bandwidth between them', '7007')
+    .option('--no-echo', 'neither answer nor send packet trains')
     .option('--images <json>', 'container archives to import and the folder of VM images')
     .option('--no-preflight', 'do not check the machine first')
     .action(joinSite);

@@ -34,6 +34,8 @@ export interface JoinOptions {
   readonly relay?: { readonly address: string; readonly interface?: string };
   /** What this node measures its distance to. Default: nothing. */
   readonly probes?: readonly ProbeTargetConfig[];
+  /** UDP: this node answers other sites' packet trains there. Default: it does not. */
+  readonly echoPort?: number;
   readonly images?: AgentConfig['images'];
   readonly ports?: Partial<JoinPorts>;
   /** Without checks of the machine, for labs that have made it. */
@@ -148,6 +150,7 @@ function configsOf(o: JoinOptions, { site, region, lan, ports, relayKey }: Facts
     listen: { address: '0.0.0.0', port: ports.agent },
     ...(o.images === undefined ? {} : { images: o.images }),
     ...(o.probes === undefined || o.probes.length === 0 ? {} : { probes: o.probes }),
+    ...(o.echoPort === undefined ? {} : { echo: { address: o.front?.address ?? '0.0.0.0', port: o.echoPort } }),
   };
   decodeAgentConfig(agent, 'agent.json');
   if (o.gatewayLan !== undefined) return { agent, gateway: null };

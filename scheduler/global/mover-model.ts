@@ -40,6 +40,8 @@ export interface ObservedSite {
   readonly instances: readonly ObservedInstance[];
   /** What is there was replaced while the site was out of reach: it serves nobody and is stopped. */
   readonly isFenced?: boolean;
+  /** Its deployment was written for an older generation of the Application. */
+  readonly isOutdated?: boolean;
   /** The policy fences it: what is there is stopped at once. */
   readonly stopsFirst?: boolean;
   /** By what is known something may serve there, and the policy lets nothing be started elsewhere while it does. */

@@ -123,7 +123,10 @@ function count(o: ObservedSite, w: PlannedSite, inside: InstancesDecision, d: Dr
   if (inside.began.length > 0) d.events.push({ site, phase: 'draining', reason: `${inside.began.length} of ${o.instances.length} instances at ${site} ${inside.began.length === 1 ? 'is' : 'are'} not needed any more` });
   const isFewer = o.replicas !== null && o.replicas > w.instances;
   const isEmpty = o.instances.filter((i) => !i.isLeaving).length <= w.instances;
-  if (o.replicas !== w.instances && (!isFewer || inside.isDrained || isEmpty)) d.steps.push({ kind: 'scale', site, region, replicas: w.instances, reason: w.reason });
+  const mayScale = !isFewer || inside.isDrained || isEmpty;
+  if (o.replicas !== w.instances && mayScale) d.steps.push({ kind: 'scale', site, region, replicas: w.instances, reason: w.reason });
+  // the region replaces its pods one by one, the new Ready before the old go
+  else if (o.isOutdated === true && o.replicas !== null) d.steps.push({ kind: 'scale', site, region, replicas: o.replicas, reason: 'the application was changed' });
 }
 
 /** A wanted site's share of traffic: up step by step while it is Ready, back to nothing when it is not for long, given up when it never is. */

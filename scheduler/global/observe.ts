@@ -5,7 +5,7 @@ import type { Migration, ObservedInstance } from './instances.ts';
 import { FENCE_MARGIN_SECONDS } from './eligible.ts';
 import type { Model, SiteModel } from './model.ts';
 import { isUsable, type ObservedSite } from './mover-model.ts';
-import { DELETION_COST_ANNOTATION, deploymentName, epochOf, FENCE_CONDITION, fenceAfterOf, keyOf, MIGRATION_ANNOTATION, placeOf, SEND_ANNOTATION, SITE_LABEL } from './region-objects.ts';
+import { DELETION_COST_ANNOTATION, deploymentName, epochOf, FENCE_CONDITION, fenceAfterOf, isOutdated, keyOf, MIGRATION_ANNOTATION, placeOf, SEND_ANNOTATION, SITE_LABEL } from './region-objects.ts';
 import type { Region } from './region.ts';
 import { siteNamed } from './surroundings.ts';
 import { unreachableSteps } from './unreachable.ts';
@@ -56,7 +56,7 @@ export function observe(look: Look): SeenSite[] {
     const stopsFirst = !wanted.has(site.name) && lostMs > 0 && unreachableSteps(look.policy).some((s) => s.action === 'fence' && s.afterSeconds * 1000 <= lostMs);
     const isWaitedFor = stopsFirst || (isExclusive(look.policy) && wanted.get(site.name)?.isHeld === true);
     const blocks = isWaitedFor && (!canAct || pods.some((p) => mayServe(p, lostMs)));
-    return { site: site.name, region: site.region, reach: site.reach, canAct, replicas: deployment === null ? null : (deployment.spec.replicas ?? 1), instances: pods, pods, deployment, epoch: epochOf(deployment?.spec.template.metadata?.annotations), ...(stopsFirst ? { stopsFirst } : {}), ...(blocks ? { blocks } : {}) };
+    return { site: site.name, region: site.region, reach: site.reach, canAct, replicas: deployment === null ? null : (deployment.spec.replicas ?? 1), instances: pods, pods, deployment, epoch: epochOf(deployment?.spec.template.metadata?.annotations), ...(deployment !== null && isOutdated(deployment, app) ? { isOutdated: true } : {}), ...(stopsFirst ? { stopsFirst } : {}), ...(blocks ? { blocks } : {}) };
   });
 }
 

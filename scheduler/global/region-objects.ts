@@ -19,6 +19,8 @@ export const FENCE_AFTER_ANNOTATION = 'mesh.proxima.io/fence-after-seconds';
 export const FENCE_CONDITION = 'mesh.proxima.io/FenceArmed';
 /** On the pod template of a VM with state, `<site>/<pod uid>`: whose state it begins with. */
 export const RESTORE_ANNOTATION = 'mesh.proxima.io/restore-from';
+/** On a deployment: of which generation of its Application its template is. */
+export const GENERATION_ANNOTATION = 'mesh.proxima.io/application-generation';
 /** On a pod whose VM is to go to another site: its name. */
 export const SEND_ANNOTATION = 'mesh.proxima.io/send-to';
 /** On a pod, by the agents: how a transfer goes, as JSON. */
@@ -94,10 +96,11 @@ export function deploymentObject(app: Application, site: string, replicas: numbe
   const { tenant, namespace } = placeOf(keyOf(app));
   const { template, vpc } = app.spec;
   const annotations = { ...template.metadata?.annotations, ...annotationsOf(traits) };
+  const { generation } = app.metadata;
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: { name: deploymentName(app.metadata.name, site), tenant, namespace, labels },
+    metadata: { name: deploymentName(app.metadata.name, site), tenant, namespace, labels, ...(generation === undefined ? {} : { annotations: { [GENERATION_ANNOTATION]: String(generation) } }) },
     spec: {
       replicas,
       selector: { matchLabels: labels },
@@ -107,6 +110,12 @@ export function deploymentObject(app: Application, site: string, replicas: numbe
       },
     },
   };
+}
+
+/** Was the Application changed since the deployment was written? */
+export function isOutdated(deployment: Deployment, app: Application): boolean {
+  const { generation } = app.metadata;
+  return generation !== undefined && deployment.metadata.annotations?.[GENERATION_ANNOTATION] !== String(generation);
 }
 
 export function frontObject(app: Application, site: string, address: string, backends: readonly Backend[]): Endpoint {

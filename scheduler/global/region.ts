@@ -228,13 +228,14 @@ export class Region {
   #isAsWanted(resource: ResourceId, have: KubeObject, want: KubeObject, stamp: string | null): boolean {
     const { apiVersion: _v, kind: _k, metadata, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };
     const isStamped = stamp === null || resource !== Resources.Deployment || have.metadata.annotations?.[FENCE_ANNOTATION] === stamp;
-    return isStamped && holds(have, content) && holds(have.metadata.labels ?? {}, metadata.labels ?? {});
+    return isStamped && holds(have, content) && holds(have.metadata.labels ?? {}, metadata.labels ?? {}) && holds(have.metadata.annotations ?? {}, metadata.annotations ?? {});
   }
 
   #patch(resource: ResourceId, have: KubeObject, want: KubeObject, annotations: Readonly<Record<string, string>> | undefined): Promise<KubeObject> {
     const { apiVersion: _v, kind: _k, metadata, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };
     const { labels } = metadata;
-    const body = { ...content, metadata: { ...(labels === undefined ? {} : { labels }), ...(annotations === undefined ? {} : { annotations }), resourceVersion: have.metadata.resourceVersion } };
+    const notes = { ...metadata.annotations, ...annotations };
+    const body = { ...content, metadata: { ...(labels === undefined ? {} : { labels }), ...(Object.keys(notes).length === 0 ? {} : { annotations: notes }), resourceVersion: have.metadata.resourceVersion } };
     return this.client.patch(resource, this.#place(resource, want), want.metadata.name, body);
   }
 

@@ -1,5 +1,8 @@
 /** Within one site too: who comes ramps up, who goes is drained at every front first, and it is exactly the one that was chosen. */
 import assert from 'node:assert/strict';
+import type { Client } from '../../api/client.ts';
+import type { Deployment } from '../../api/kinds/core.ts';
+import { Resources } from '../../api/resources.ts';
 import { MoverLab } from '../kit/mover-lab.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -79,6 +82,22 @@ it('takes the one back that it drains when it is needed again', async () => {
   assert.ok(names.every((n) => pods.some((p) => p.metadata.name === n)), 'both are still there');
   assert.ok(pods.every((p) => p.metadata.annotations?.[COST] === undefined), 'nobody is marked any more');
   assert.ok((await l.front('west-1')).every((b) => b.weight === 100), JSON.stringify(await l.front('west-1')));
+});
+
+it('tells the region of a changed template once, and of nothing else', async () => {
+  const l = await new MoverLab({ policy: { instances: { min: 1, max: 3 } }, demand: { west: 30 } }).start();
+  await l.seconds(8);
+  const deployment = async (): Promise<Deployment> => (await (l.regions['west'] as Client).get<Deployment>(Resources.Deployment, { tenant: 'acme', namespace: 'default' }, 'web-west-1'));
+  await l.policy({ instances: { min: 1, max: 4 } });
+  await l.seconds(3);
+  const before = await deployment();
+  assert.equal(before.metadata.generation, 1, 'another policy is no other template');
+  await l.global.patch(Resources.Application, { tenant: 'acme', namespace: 'default' }, 'web', { spec: { template: { spec: { containers: [{ name: 'web', image: 'web:2' }] } } } });
+  await l.seconds(3);
+  const after = await deployment();
+  assert.deepEqual([after.spec.template.spec.containers?.[0]?.image, after.spec.replicas], ['web:2', before.spec.replicas]);
+  await l.seconds(5);
+  assert.equal((await deployment()).metadata.resourceVersion, after.metadata.resourceVersion, 'nothing is written again');
 });
 
 run();

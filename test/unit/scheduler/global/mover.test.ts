@@ -33,4 +33,11 @@ it('leaves the share of a site whose only instance fails a probe, and begins ane
   assert.deepEqual(bare(traffic), { a: { state: 'starting', factor: 0, since: NOW + 13_000 } });
 });
 
+it('writes the deployment again when its application was changed, as it is in number', () => {
+  const steps = (o: Partial<ObservedSite>): MoveDecision['steps'] => decideMoves({ wanted: [wanted('a')], observed: [{ ...seen('a', 1), ...o }], traffic: { a: full }, min: 1, now: NOW }).steps;
+  assert.deepEqual(steps({}), []);
+  assert.deepEqual(steps({ isOutdated: true }), [{ kind: 'scale', site: 'a', region: 'west', replicas: 1, reason: 'the application was changed' }]);
+  assert.deepEqual(steps({ isOutdated: true, canAct: false }), []);
+});
+
 run();
