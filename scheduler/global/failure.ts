@@ -47,6 +47,8 @@ export interface FailureOptions {
   readonly returnAfterMs?: number;
 }
 
+/** Where others say so too, two samples that did not come are silence enough, ms. */
+const QUIET_MS = 2_000;
 /** So many independent signs make a loss certain at once: the region's own word is one, each neighbour that gets no answer is one. */
 const CERTAIN = 2;
 
@@ -62,11 +64,12 @@ export function judge(site: string, e: Evidence, before: SiteState | null, now: 
   const quiet = silentMs === null ? 'no sample ever arrived' : `silent for ${(silentMs / 1000).toFixed(1)} s`;
   const saysWell = e.regionAnswers !== false && e.phase === 'Ready' && e.gatewayConnected !== false;
   const saysLost = e.regionAnswers !== false && !saysWell && e.phase !== 'Pending' && e.phase !== null;
-  if (silentMs !== null && !isHeard && deniers.length > 0 && deniers.length + (saysLost ? 1 : 0) >= CERTAIN && !isLost(before?.reach)) {
+  const isQuiet = silentMs !== null && silentMs > Math.min(Math.max(QUIET_MS, 1.5 * (e.rhythmMs ?? 0)), Math.max(suspectAfterMs, 2 * (e.rhythmMs ?? 0)));
+  if (isQuiet && deniers.length > 0 && deniers.length + (saysLost ? 1 : 0) >= CERTAIN && !isLost(before?.reach)) {
     return to('cut-off', `${quiet}, ${deniers.slice(0, 3).join(', ')} get no answer of it${saysLost ? ', and its region does not hear its gateway' : ''}`);
   }
   const doubt = saysWell ? doubtOf(e, now, staleAfterMs) : null;
-  if (saysWell && doubt === null && !(isLost(before?.reach) && !isHeard && deniers.length >= CERTAIN)) return well(site, before, now, returnAfterMs, to);
+  if (saysWell && doubt === null && !(isLost(before?.reach) && isQuiet && deniers.length >= CERTAIN)) return well(site, before, now, returnAfterMs, to);
   if (saysWell && doubt === null) return { ...(before as SiteState), reason: `${quiet}, ${deniers.slice(0, 3).join(', ')} get no answer of it` };
   if (e.phase === 'Pending' || e.phase === null) return before ?? { reach: 'down', since: now, reason: `${site} never was ready` };
   const patienceMs = e.isStorm === true ? Math.max(suspectAfterMs, downAfterMs) : suspectAfterMs;
