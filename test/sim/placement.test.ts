@@ -1,145 +1,18 @@
 /** The real scheduler over in-memory APIs of a global plane and two regions, on a clock of its own; only pods, samples and sites are played. */
 import assert from 'node:assert/strict';
 import type { Client } from '../../api/client.ts';
-import type { Deployment, Node, Pod } from '../../api/kinds/core.ts';
-import type { Application, Placement, Site } from '../../api/kinds/mesh.ts';
+import type { Node } from '../../api/kinds/core.ts';
+import type { Application, Site } from '../../api/kinds/mesh.ts';
 import type { Droplet, Endpoint, Subnet, Vpc } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
-import type { Clock } from '../../base/clock.ts';
-import { silentLogger } from '../../base/log.ts';
-import { GlobalScheduler } from '../../scheduler/global/global-scheduler.ts';
-import { Region } from '../../scheduler/global/region.ts';
 import { offlineClient } from '../kit/offline-client.ts';
-import { memoryClient } from '../kit/memory-client.ts';
-import { suite, type CaseContext } from '../kit/suite.ts';
+import { KEY, placementLab } from '../kit/placement-lab.ts';
+import { suite } from '../kit/suite.ts';
 
 const { it, run } = suite('placement simulation', { timeoutMs: 30_000 });
-const RTT: Readonly<Record<string, Readonly<Record<string, number>>>> = {
-  a: { 'west-1': 39, 'east-1': 45, 'edge-a': 3 },
-  west: { 'west-1': 3, 'east-1': 33, 'edge-a': 39 },
-};
-const SITES: readonly (readonly [string, string, 'zone' | 'edge'])[] = [['west-1', 'west', 'zone'], ['east-1', 'east', 'zone'], ['edge-a', 'west', 'edge']];
-const KEY = 'acme/default/web';
 
-class Lab {
-  now = Date.parse('2030-01-01T00:00:00Z');
-  readonly clock: Clock = { now: () => this.now, sleep: async () => undefined };
-  readonly demand: Record<string, number> = {};
-  readonly dead = new Set<string>();
-  /** Sites where no pod becomes Ready. */
-  readonly broken = new Set<string>();
-  /** Fewest Ready instances with weight that the front of a reachable site saw. */
-  leastServing = Number.POSITIVE_INFINITY;
-  global!: Client;
-  regions!: Record<string, Client>;
-  scheduler!: GlobalScheduler;
-  #sequence = 0;
-  #pods = 0;
-
-  async start(min: number): Promise<void> {
-    this.global = await memoryClient({ clock: this.clock });
-    this.regions = { west: await memoryClient({ clock: this.clock, tenants: ['system'] }), east: await memoryClient({ clock: this.clock, tenants: ['system'] }) };
-    for (const [i, [name, region, kind]] of SITES.entries()) {
-      await this.regions[region]?.create<Site>(Resources.Site, { apiVersion: 'mesh.proxima.io/v1', kind: 'Site', metadata: { name }, spec: { kind, region, front: `192.0.2.${i + 1}` } });
-      await this.regions[region]?.create<Droplet>(Resources.Droplet, { apiVersion: 'mizar.com/v1', kind: 'Droplet', metadata: { name: `${name}-n1` }, spec: { node: `${name}-n1`, site: name, interface: 'eth0', address: `10.0.${i}.1`, mac: `02:00:00:00:00:0${i}`, relay: { address: `100.64.${i}.1`, publicKey: 'k', interface: 'wg0' } } });
-      await this.site(name, true);
-    }
-    await this.global.create<Vpc>(Resources.Vpc, { apiVersion: 'mizar.com/v1', kind: 'Vpc', metadata: { name: 'main', tenant: 'acme' }, spec: { cidr: '10.20.0.0/16' } });
-    await this.global.create(Resources.Application, {
-      apiVersion: 'mesh.proxima.io/v1', kind: 'Application', metadata: { name: 'web', namespace: 'default', tenant: 'acme' },
-      spec: { vpc: 'main', capacity: 50, service: { port: 80, targetPort: 8080 }, template: { spec: { containers: [{ name: 'web', image: 'web' }] } }, policy: { instances: { min, max: 6 }, latency: [{ percentile: 95, milliseconds: 10 }], failback: { automatic: true, stabilisationSeconds: 5 } } },
-    } as never);
-    this.restart();
-  }
-
-  /** As after kill -9: nothing but the objects is left. */
-  restart(clients: Record<string, Client> = this.regions): void {
-    const regions = Object.entries(clients).map(([name, c]) => new Region(name, c));
-    this.scheduler = new GlobalScheduler({ client: this.global, regions, log: silentLogger, clock: this.clock }, { identity: 'global-0', clientRegions: [{ name: 'a', cidrs: ['198.51.100.0/25'] }, { name: 'west', cidrs: ['198.51.100.128/25'] }], halfLifeMs: 3_000, failure: { suspectAfterMs: 2_000, returnAfterMs: 3_000 } });
-  }
-
-  async site(name: string, isUp: boolean): Promise<void> {
-    const region = SITES.find((s) => s[0] === name)?.[1] ?? '';
-    if (isUp) this.dead.delete(name);
-    else this.dead.add(name);
-    await this.regions[region]?.patch(Resources.Site, { tenant: null, namespace: null }, name, { status: { phase: isUp ? 'Ready' : 'Unreachable', gateway: { connected: isUp } } }, { subresource: 'status' });
-  }
-
-  async policy(part: Record<string, unknown>): Promise<void> {
-    await this.global.patch(Resources.Application, { tenant: 'acme', namespace: 'default' }, 'web', { spec: { policy: part } });
-  }
-
-  async seconds(n: number): Promise<void> {
-    for (let i = 0; i < n; i++) {
-      this.now += 1_000;
-      await this.#runPods();
-      this.#report();
-      for (const r of ['west', 'east']) await this.scheduler.refreshRegion(r);
-      await this.scheduler.pass();
-    }
-  }
-
-  /** A deployment's pods exist at once and are Ready in the next second; a cut site starts and stops nothing. */
-  async #runPods(): Promise<void> {
-    for (const client of Object.values(this.regions)) {
-      const deployments = (await client.list<Deployment>(Resources.Deployment, { tenant: 'all' })).items;
-      const pods = (await client.list<Pod>(Resources.Pod, { tenant: 'all' })).items;
-      for (const p of pods) {
-        const labels = p.metadata.labels ?? {};
-        const d = deployments.find((x) => x.metadata.name === `${labels['mesh.proxima.io/application'] ?? ''}-${labels['mesh.proxima.io/site'] ?? ''}`);
-        const place = { tenant: 'acme', namespace: 'default' };
-        if (this.dead.has(labels['mesh.proxima.io/site'] ?? '')) continue;
-        if (d === undefined) await client.delete(Resources.Pod, place, p.metadata.name, { gracePeriodSeconds: 0 });
-        else if (p.status?.podIP === undefined && !this.broken.has(labels['mesh.proxima.io/site'] ?? '')) await client.patch(Resources.Pod, place, p.metadata.name, { status: { phase: 'Running', podIP: `10.20.9.${++this.#pods}`, conditions: [{ type: 'Ready', status: 'True' }] } }, { subresource: 'status' });
-      }
-      for (const d of deployments) {
-        const mine = pods.filter((p) => p.metadata.labels?.['mesh.proxima.io/site'] === d.metadata.labels?.['mesh.proxima.io/site']);
-        if (this.dead.has(d.metadata.labels?.['mesh.proxima.io/site'] ?? '')) continue;
-        for (let i = mine.length; i < (d.spec.replicas ?? 1); i++) await client.create<Pod>(Resources.Pod, { apiVersion: 'v1', kind: 'Pod', metadata: { name: `${d.metadata.name}-${++this.#pods}`, namespace: 'default', tenant: 'acme', labels: d.spec.template.metadata?.labels ?? {} }, spec: d.spec.template.spec });
-      }
-    }
-  }
-
-  #report(): void {
-    const t = this.scheduler.telemetry;
-    const sequence = ++this.#sequence;
-    for (const [name] of SITES) {
-      if (this.dead.has(name)) continue;
-      t.probes({ site: name, at: this.now, rows: [...Object.entries(RTT).map(([to, ms]) => ({ to, kind: 'client-region' as const, rttMs: ms[name] ?? 100, loss: 0 })), ...SITES.filter(([n]) => n !== name && !this.dead.has(n)).map(([to]) => ({ to, kind: 'site' as const, rttMs: 36, loss: 0 }))] }, this.now);
-      t.capacity({ site: name, at: this.now, nodes: 1, readyNodes: 1, cpuMilli: 2000, memoryMiB: 2048, usedCpuMilli: 0, usedMemoryMiB: 0 }, this.now);
-    }
-    for (const [region, rps] of Object.entries(this.demand)) {
-      const front = Object.entries(RTT[region] ?? {}).filter(([s]) => !this.dead.has(s)).sort((x, y) => x[1] - y[1])[0]?.[0] ?? '';
-      t.traffic({ site: front, epoch: 'e', sequence, at: this.now, periodMs: 1000, rows: [{ application: KEY, clientRegion: region, connections: rps, bytesIn: 0, bytesOut: 0, rttMs: null }] }, this.now);
-    }
-  }
-
-  async instances(): Promise<Record<string, number>> {
-    const all = await Promise.all(Object.values(this.regions).map((c) => c.list<Deployment>(Resources.Deployment, { tenant: 'all' })));
-    return Object.fromEntries(all.flatMap((l) => l.items).map((d) => [d.metadata.labels?.['mesh.proxima.io/site'] ?? '', d.spec.replicas ?? 0] as const).sort((x, y) => (x[0] < y[0] ? -1 : 1)));
-  }
-
-  async front(site: string): Promise<readonly { readonly address: string; readonly weight: number }[]> {
-    const region = SITES.find((s) => s[0] === site)?.[1] ?? '';
-    const e = await this.regions[region]?.get<Endpoint>(Resources.Endpoint, { tenant: 'acme', namespace: null }, `front-default-web-${site}`);
-    return e?.spec.type === 'front' ? e.spec.backends : [];
-  }
-
-  async placement(): Promise<Placement> {
-    return this.global.get<Placement>(Resources.Placement, { tenant: 'acme', namespace: 'default' }, 'web');
-  }
-}
-
-async function lab(_t: CaseContext, min = 1): Promise<Lab> {
-  const l = new Lab();
-  await l.start(min);
-  l.demand['west'] = 30;
-  await l.seconds(8);
-  return l;
-}
-
-it('places, and tells both regions the network: tenant, VPC with one VNI, a slice per site, foreign relays, client regions', async (t) => {
-  const l = await lab(t);
+it('places, and tells both regions the network: tenant, VPC with one VNI, a slice per site, foreign relays, client regions', async () => {
+  const l = await placementLab();
   assert.deepEqual(await l.instances(), { 'west-1': 1 });
   const [west, east] = [l.regions['west'], l.regions['east']];
   assert.ok(west !== undefined && east !== undefined);
@@ -154,8 +27,8 @@ it('places, and tells both regions the network: tenant, VPC with one VNI, a slic
   assert.equal(l.scheduler.steering(KEY, 'a')?.[0]?.site, 'edge-a');
 });
 
-it('follows the traffic: starts at the edge, shifts step by step, drains the far place, and then rests', async (t) => {
-  const l = await lab(t);
+it('follows the traffic: starts at the edge, shifts step by step, drains the far place, and then rests', async () => {
+  const l = await placementLab();
   l.demand['west'] = 0;
   l.demand['a'] = 40;
   let isBelow = false;
@@ -177,8 +50,8 @@ it('follows the traffic: starts at the edge, shifts step by step, drains the far
   assert.equal((await l.placement()).metadata.resourceVersion, before, 'unchanged input writes nothing');
 });
 
-it('serves from elsewhere while a site is cut, keeps its instances, and comes back by itself', async (t) => {
-  const l = await lab(t);
+it('serves from elsewhere while a site is cut, keeps its instances, and comes back by itself', async () => {
+  const l = await placementLab();
   l.demand['west'] = 0;
   l.demand['a'] = 40;
   await l.seconds(60);
@@ -195,9 +68,9 @@ it('serves from elsewhere while a site is cut, keeps its instances, and comes ba
   assert.deepEqual(await l.instances(), { 'edge-a': 1 });
 });
 
-it('goes on after a crash at any second of a move, and ends at the same place', async (t) => {
+it('goes on after a crash at any second of a move, and ends at the same place', async () => {
   for (const crashAfter of [1, 6, 9, 12, 15, 19]) {
-    const l = await lab(t);
+    const l = await placementLab();
     l.demand['west'] = 0;
     l.demand['a'] = 40;
     await l.seconds(crashAfter);
@@ -207,16 +80,16 @@ it('goes on after a crash at any second of a move, and ends at the same place', 
   }
 });
 
-it('does what can be done while a region does not answer, and leaves the rest for later', async (t) => {
-  const l = await lab(t);
+it('does what can be done while a region does not answer, and leaves the rest for later', async () => {
+  const l = await placementLab();
   l.restart({ west: l.regions['west'] as Client, east: offlineClient });
   await l.seconds(20);
   assert.deepEqual(await l.instances(), { 'west-1': 1 });
   assert.ok((await l.front('west-1')).some((b) => b.weight === 100));
 });
 
-it('forgets no placement after a restart while a region does not answer: waits first, then takes its sites for unreachable', async (t) => {
-  const l = await lab(t);
+it('forgets no placement after a restart while a region does not answer: waits first, then takes its sites for unreachable', async () => {
+  const l = await placementLab();
   const before = (await l.placement()).metadata.resourceVersion;
   l.restart({ west: offlineClient, east: l.regions['east'] as Client });
   await l.seconds(8);
@@ -230,8 +103,8 @@ it('forgets no placement after a restart while a region does not answer: waits f
   assert.deepEqual(await l.instances(), { 'west-1': 1 });
 });
 
-it('writes no empty plan because nobody answers', async (t) => {
-  const l = await lab(t);
+it('writes no empty plan because nobody answers', async () => {
+  const l = await placementLab();
   await l.policy({ unreachable: { action: 'move', afterSeconds: 1 } });
   const fronts = JSON.stringify(await l.front('east-1'));
   l.restart({ west: offlineClient, east: offlineClient });
@@ -242,8 +115,8 @@ it('writes no empty plan because nobody answers', async (t) => {
   assert.equal(JSON.stringify(await l.front('east-1')), fronts, 'a front keeps backends that are not known to be gone');
 });
 
-it('deletes the mirrored Site that its region, answering, has no more', async (t) => {
-  const l = await lab(t);
+it('deletes the mirrored Site that its region, answering, has no more', async () => {
+  const l = await placementLab();
   const names = async (): Promise<string[]> => (await l.global.list<Site>(Resources.Site)).items.map((s) => s.metadata.name).sort();
   await l.regions['west']?.delete(Resources.Site, { tenant: null, namespace: null }, 'edge-a');
   l.restart({ west: offlineClient, east: l.regions['east'] as Client });
@@ -254,8 +127,8 @@ it('deletes the mirrored Site that its region, answering, has no more', async (t
   assert.deepEqual(await names(), ['east-1', 'west-1']);
 });
 
-it('believes no Site that a dead gateway left Ready, nor a zone without a Ready node', async (t) => {
-  const l = await lab(t);
+it('believes no Site that a dead gateway left Ready, nor a zone without a Ready node', async () => {
+  const l = await placementLab();
   const seen = async (): Promise<unknown> => l.regions['west']?.patch(Resources.Site, { tenant: null, namespace: null }, 'edge-a', { status: { lastSeen: new Date(l.now).toISOString() } }, { subresource: 'status' });
   const reach = (site: string): string | undefined => l.scheduler.snapshot?.states.get(site)?.reach;
   l.dead.add('edge-a');
@@ -293,8 +166,8 @@ it('believes no Site that a dead gateway left Ready, nor a zone without a Ready 
   assert.equal(reach('west-1'), 'returning');
 });
 
-it('gives a port to the older application, whatever its tenant, and says so to the other without naming what is not its own', async (t) => {
-  const l = await lab(t);
+it('gives a port to the older application, whatever its tenant, and says so to the other without naming what is not its own', async () => {
+  const l = await placementLab();
   await l.global.create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: 'bravo' } });
   await l.global.create<Vpc>(Resources.Vpc, { apiVersion: 'mizar.com/v1', kind: 'Vpc', metadata: { name: 'main', tenant: 'bravo' }, spec: { cidr: '10.30.0.0/16' } });
   const add = async (tenant: string, name: string, port: number, protocol: 'TCP' | 'UDP' = 'TCP'): Promise<unknown> =>
@@ -329,8 +202,8 @@ it('gives a port to the older application, whatever its tenant, and says so to t
   assert.match(await status('acme', 'also'), /^Placed/);
 });
 
-it('writes a start that it gave up into the history of the Placement, once, with the reason', async (t) => {
-  const l = await lab(t);
+it('writes a start that it gave up into the history of the Placement, once, with the reason', async () => {
+  const l = await placementLab();
   l.broken.add('edge-a');
   l.demand['west'] = 0;
   l.demand['a'] = 40;
@@ -340,8 +213,8 @@ it('writes a start that it gave up into the history of the Placement, once, with
   assert.equal((await l.instances())['edge-a'], undefined, 'it is stopped');
 });
 
-it('moves rarely when the demand flaps', async (t) => {
-  const l = await lab(t);
+it('moves rarely when the demand flaps', async () => {
+  const l = await placementLab();
   for (let i = 0; i < 40; i++) {
     l.demand['west'] = i % 2 === 0 ? 34 : 26;
     l.demand['a'] = i % 2 === 0 ? 8 : 12;
@@ -351,8 +224,8 @@ it('moves rarely when the demand flaps', async (t) => {
   assert.ok(moves <= 2, `${moves} starts`);
 });
 
-it('removes everything of an application that is deleted', async (t) => {
-  const l = await lab(t);
+it('removes everything of an application that is deleted', async () => {
+  const l = await placementLab();
   await l.global.delete(Resources.Application, { tenant: 'acme', namespace: 'default' }, 'web');
   await l.seconds(4);
   assert.deepEqual(await l.instances(), {});
