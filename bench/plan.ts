@@ -6,6 +6,8 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { assertFits, totalOf } from './exact/compare.ts';
+import { nearestPlan } from './exact/nearest.ts';
 import { createModel, plainSite, type Model, type Placements } from '../scheduler/global/model.ts';
 import { plan, Replanner, type Plan } from '../scheduler/global/planner.ts';
 
@@ -56,6 +58,7 @@ function measure(sites: number, applications: number, regions: number, rounds: n
   const model = makeModel(sites, applications, regions);
   const first = plan(model, new Map(), 0);
   for (const a of first.applications.values()) assert.ok(a.sites.length > 0, `${a.key} has no site: ${a.unmet.join('; ')}`);
+  assertFits(model, first);
   const current = placementsOf(first);
   const again = plan(model, current, 0);
   assert.deepEqual(again.changed, [], 'a second plan with unchanged input is not empty');
@@ -68,6 +71,8 @@ function measure(sites: number, applications: number, regions: number, rounds: n
   for (let i = 0; i < 2; i++) plan(model, new Map(), 0); // compiled before it is timed, as in a process that plans every second
   const cold = Array.from({ length: rounds }, () => time(() => plan(model, new Map(), 0)));
   const steady = Array.from({ length: rounds }, () => time(() => plan(model, current, 0)));
+  const greedy = Array.from({ length: rounds }, () => time(() => nearestPlan(model)));
+  const costRatio = totalOf(model, nearestPlan(model)) / totalOf(model, first.applications);
   const replanner = new Replanner(model, again);
   const next = random(11);
   const replans = Array.from({ length: 500 }, () => {
@@ -76,16 +81,24 @@ function measure(sites: number, applications: number, regions: number, rounds: n
     return time(() => replanner.replan({ ...app, demand: app.demand.map((d) => ({ ...d, rps: d.rps * (0.3 + 2 * next()) })) }, 0));
   });
   const round = (v: number): number => Math.round(v * 100) / 100;
-  return { sites, applications, regions, coldP50Ms: round(quantile(cold, 0.5)), coldP99Ms: round(quantile(cold, 0.99)), steadyP50Ms: round(quantile(steady, 0.5)), replanP50Ms: round(quantile(replans, 0.5)), replanP99Ms: round(quantile(replans, 0.99)), memoryMiB: Math.round(process.memoryUsage().rss / 2 ** 20) };
+  return { sites, applications, regions, coldP50Ms: round(quantile(cold, 0.5)), coldP99Ms: round(quantile(cold, 0.99)), steadyP50Ms: round(quantile(steady, 0.5)), replanP50Ms: round(quantile(replans, 0.5)), replanP99Ms: round(quantile(replans, 0.99)), greedyP50Ms: round(quantile(greedy, 0.5)), greedyCostRatio: round(costRatio), memoryMiB: Math.round(process.memoryUsage().rss / 2 ** 20) };
 }
 
 const results = [measure(100, 1_000, 100, 15), ...(process.argv.includes('--large') ? [measure(1_000, 10_000, 1_000, 3)] : [])];
 for (const r of results) {
   console.log(`${r['sites']} sites x ${r['applications']} applications x ${r['regions']} client regions: CPU time, from nothing p50 ${r['coldP50Ms']} ms p99 ${r['coldP99Ms']} ms; again ${r['steadyP50Ms']} ms; one change p50 ${r['replanP50Ms']} ms p99 ${r['replanP99Ms']} ms; ${r['memoryMiB']} MiB`);
+  console.log(`  nearest-site greedy: p50 ${r['greedyP50Ms']} ms (ours ${((r['coldP50Ms'] ?? 0) / (r['greedyP50Ms'] ?? 1)).toFixed(1)} times that), its plan costs ${r['greedyCostRatio']} times ours; per application ours takes ${(((r['coldP50Ms'] ?? 0) / (r['applications'] ?? 1)) * 1000).toFixed(0)} us`);
 }
+console.log('published, on other machines: the ancestor about 6 ms a pod at 1,000 clusters; Karmada 12 ms p50, 32 ms p99 a decision');
+console.log('repeat: sudo ./proxima bench plan --large');
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
 console.log(JSON.stringify({ bench: 'plan', commit, node: process.version, results }));
-if ((results[0]?.['coldP50Ms'] ?? Number.POSITIVE_INFINITY) > 200) {
-  console.error('floor missed: 100 x 1,000 takes more than 200 ms');
+const late = [
+  ...((results[0]?.['coldP99Ms'] ?? 0) > 200 ? ['100 x 1,000 takes more than 200 ms'] : []),
+  ...((results[1]?.['coldP50Ms'] ?? 0) > 2_000 ? ['1,000 x 10,000 takes more than 2 s'] : []),
+  ...((results[1]?.['replanP99Ms'] ?? 0) > 5 ? ['one change takes more than 5 ms'] : []),
+];
+if (late.length > 0) {
+  console.error(`goal missed: ${late.join('; ')}`);
   process.exitCode = 1;
 }

@@ -25,6 +25,7 @@ export interface Compared {
   readonly solverSeconds: number;
 }
 
+/** Of all applications together. */
 export function totalOf(model: Model, planned: ReadonlyMap<string, Parameters<typeof objectiveOf>[2]>): number {
   return model.applications.reduce((sum, app) => {
     const found = planned.get(app.key);

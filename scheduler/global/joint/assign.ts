@@ -9,6 +9,8 @@ import { random } from './reorder.ts';
 
 const SEED = 4_711;
 const MOST_ITEMS = 600;
+/** Of the applications without room where they would like to be, so many must be of that kind. */
+const MOSTLY = 0.5;
 /** Moves that are priced, at most; and so many steps without a better assignment end it. */
 const WORK = 1.5e6;
 const PATIENCE = 1_000;
@@ -51,8 +53,10 @@ export function assign(joint: Joint, tight: readonly Entry[]): void {
 /** Those that are at one site or none, and depend on no other application: the tight ones first, then those around them. */
 function chosen(joint: Joint, tight: readonly Entry[]): Entry[] {
   const isItem = (e: Entry): boolean => e.choice.open.length <= 1 && e.apart.length === 0 && e.near.length === 0 && e.small.problem.groups <= 1;
-  const out = new Set(tight.filter(isItem));
-  for (const e of tight.filter(isItem)) {
+  const own = tight.filter(isItem);
+  if (own.length < MOSTLY * tight.length) return [];
+  const out = new Set(own);
+  for (const e of own) {
     for (const s of e.small.sites) for (const other of joint.ledger.at[s] ?? []) if (out.size < MOST_ITEMS && isItem(other)) out.add(other);
   }
   return [...out].slice(0, MOST_ITEMS);

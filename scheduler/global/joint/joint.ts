@@ -18,7 +18,7 @@ const ROUNDS = 4;
 const GAIN = 1e-6;
 
 /** Rows x sites that the search may visit to make the plan better: as much as keeps small models quick, and a part of the whole for large ones. */
-const budget = (alone: number): number => Math.max(0.15 * alone, 3e6 - 3 * alone, 5e5);
+const budget = (alone: number): number => Math.max(0.05 * alone, 3e6 - 4 * alone, 2e5);
 
 export interface JointSetting {
   readonly decider: Decider;
