@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import type { Static } from 'typebox';
 import { decodeConfig } from '../api/config.ts';
+import { checkStore, StoreSchema } from '../api/store-config.ts';
 import { Type } from '../api/type.ts';
-import { checkStore, StoreSchema } from './store/open.ts';
 
 const strict = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$' });

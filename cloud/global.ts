@@ -14,7 +14,7 @@ import { Authenticator } from './apiserver/authenticate.ts';
 import { type ApiServer, type Beside, createApiServer } from './apiserver/server.ts';
 import { answerBeside, callerOf } from './global-rest.ts';
 import { ServedCertificate } from './served-certificate.ts';
-import { openLmdbStore } from './store/lmdb.ts';
+import { openStore } from './store/open.ts';
 import { decodeTokens } from './tokens.ts';
 
 /** What users apply globally and what the scheduler keeps; everything else belongs to the regions. */
@@ -43,7 +43,7 @@ export async function globalStart(input: unknown, options: { readonly source?: s
   const first = read();
   const { tls } = first;
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
-  const store = await openLmdbStore({ path: join(config.dataDir, 'global.mdb'), log });
+  const store = await openStore(config.store, { file: join(config.dataDir, 'global.mdb'), name: 'global' }, log);
   try {
     const auth = { tokens: config.api.tokens === undefined ? [] : decodeTokens(pem(config.api.tokens, 'api.tokens'), config.api.tokens) };
     const gate = new PolicyGate({ client: () => api.localClient(), clock: systemClock }, { clientRegions: config.clientRegions, regions: config.regions.map((r) => r.name) });

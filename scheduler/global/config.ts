@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { Static } from 'typebox';
 import { decodeConfig } from '../../api/config.ts';
 import { MeshError } from '../../api/errors.ts';
+import { checkStore, StoreSchema } from '../../api/store-config.ts';
 
 const strict = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$' });
@@ -14,8 +15,10 @@ export const GlobalSchema = Type.Object(
   {
     /** Of this instance, for its lease; unique among the instances. */
     identity: Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$', default: 'global-0' }),
-    /** The store's folder. */
+    /** The embedded store's folder. */
     dataDir: Path,
+    /** On etcd, any number of instances share it: each serves the API, and they deal the applications among themselves. */
+    store: StoreSchema,
     /** The global API. Files in PEM; `ca` is what client certificates must chain to; `tokens`: a file of static bearer tokens, a line each: token,user,uid,"group,group". */
     api: Type.Object({ host: Type.String({ default: '127.0.0.1' }), port: Port, cert: Path, key: Path, ca: Path, tokens: Type.Optional(Path) }, strict),
     /** Written at start: an administrator's way to the global API. */
@@ -74,6 +77,7 @@ export type GlobalConfig = Static<typeof GlobalSchema>;
 /** Defaults filled in, everything checked, frozen; the error names the first wrong field. */
 export function decodeGlobalConfig(input: unknown, source = 'global config'): GlobalConfig {
   const config = decodeConfig(GlobalSchema, input, source);
+  checkStore(config.store, source);
   const twice = (names: readonly string[], path: string): void => {
     const again = names.find((n, i) => names.indexOf(n) !== i);
     if (again !== undefined) throw new MeshError('invalid', `${source}: ${path}: "${again}" is there twice`, { fields: { path } });

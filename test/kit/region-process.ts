@@ -7,6 +7,7 @@ const MAIN = join(import.meta.dirname, '..', '..', 'cloud', 'main.ts');
 const PROGRAM = `
 import { regionStart } from ${JSON.stringify(MAIN)};
 const region = await regionStart(JSON.parse(process.argv[1]));
+process.stdin.resume().on('end', () => process.exit(1)); // whoever started it is gone
 process.on('SIGTERM', () => void region.stop().then(() => process.exit(0)));
 console.log(JSON.stringify({ port: region.port, goalPort: region.goalPort }));
 `;
@@ -20,7 +21,7 @@ export interface RegionProcess {
 }
 
 export async function regionProcess(config: unknown): Promise<RegionProcess> {
-  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['pipe', 'pipe', 'pipe'] });
   const gone = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
   let errors = '';
   child.stderr.on('data', (d: Buffer) => (errors = (errors + d.toString()).slice(-20_000)));
