@@ -9,6 +9,8 @@ import { splitDemand, type Split } from './split.ts';
 
 /** What must not be left for gain, such as a place while migration is not allowed, is left only for what is worse than this. */
 const PINNED = 1_000;
+/** Points of all demand, if it were beyond what instances take at most. */
+const CROWDED = 10_000;
 const EPSILON = 1e-9;
 
 export class Evaluation {
@@ -249,7 +251,16 @@ export class Evaluation {
       }
     }
     this.latencyMs = latency / p.total;
+    // beyond what is planned at most only where nothing else is left; what runs already may be that busy as long as it stays as it is
+    if (!this.#isBase(open)) for (const c of open) points += CROWDED * Math.max(0, (this.load[c] as number) - most(c) * this.#packed - EPSILON);
     return points / p.total;
+  }
+
+  #isBase(open: readonly number[]): boolean {
+    const { base } = this.#p;
+    let count = 0;
+    for (const b of base) count += b;
+    return count === open.length && open.every((c) => base[c] === 1);
   }
 
   /** Instances per site. Returns points of what is missing; < 0 = the flows ask for more than instances.max or the ceiling allow. */

@@ -86,7 +86,9 @@ export function plan(model: Model, current: Placements, now: number): Plan {
   const ledger = new Ledger(entries, capacity, fixed.slice(), model.sites.map((s) => s.name));
   for (const e of entries) if (e.choice.open.length > 0) ledger.put(e, e.choice);
   const fresh = entries.filter((e) => e.choice.open.length === 0);
-  new Joint(ledger, fresh, fixed, { decider, problems: setting.problems, search: setting.search, now }).run();
+  // who found no place last time gets one when there is room, not by moving the others about in every plan
+  const isNew = fresh.some((e) => e.current.length > 0 || !current.has(e.app.key));
+  new Joint(ledger, fresh, isNew, fixed, { decider, problems: setting.problems, search: setting.search, now }).run();
   const used = fixed.slice();
   const counts = countInstances(entries, ledger.at, siteIndex, capacity, used);
   const around = composing(setting, used, (key) => ledger.placeOf(key), (key) => apart.get(key) ?? NO_KEYS);

@@ -32,12 +32,15 @@ export class Joint {
   readonly #s: JointSetting;
   /** Applications without a place so far, most demand first. */
   readonly #fresh: readonly Entry[];
+  /** Is one of them new here, or has it lost its place? */
+  readonly #isNew: boolean;
   /** What is taken by instances that nobody decides about. */
   readonly #fixed: Float64Array;
   #until = 0;
 
   /** `entries`: most demand first; those that run are in the ledger already. */
-  constructor(ledger: Ledger, fresh: readonly Entry[], fixed: Float64Array, setting: JointSetting) {
+  constructor(ledger: Ledger, fresh: readonly Entry[], isNew: boolean, fixed: Float64Array, setting: JointSetting) {
+    this.#isNew = isNew;
     this.ledger = ledger;
     this.#fixed = fixed;
     this.#s = setting;
@@ -52,16 +55,22 @@ export class Joint {
     let tight = this.#tight();
     if (tight.length === 0) return;
     this.#until = this.work + budget(alone);
-    for (let round = 0; round < ROUNDS && this.#push(tight); round++) {
-      this.#settle(tight, false);
-      tight = this.#tight();
-    }
-    if (this.#fresh.length > 0) {
-      assign(this, tight);
-      reorder(this, this.#tight());
-      this.#push(this.#tight());
-    }
+    tight = this.#pushAll(tight);
+    if (!this.#isNew) return;
+    assign(this, tight);
+    reorder(this, this.#tight());
+    this.#until = this.work + budget(alone);
     this.#settle(this.#tight(), false);
+    this.#pushAll(this.#tight());
+  }
+
+  #pushAll(tight: Entry[]): Entry[] {
+    let left = tight;
+    for (let round = 0; round < ROUNDS && this.#push(left); round++) {
+      this.#settle(left, false);
+      left = this.#tight();
+    }
+    return left;
   }
 
   #tight(): Entry[] {
