@@ -45,8 +45,9 @@ export interface Load {
 
 const URGENT_AT_ONCE = 32;
 const AT_ONCE = 8;
-/** A pass ends after so long, so that what happens meanwhile is seen; ms. */
+/** A pass ends after so long, so that what happens meanwhile is seen; ms. While somebody is without service, every pass is short. */
 const LONGEST_MS = 250;
+const LONGEST_WOUNDED_MS = 50;
 /** So long after a loss an application is served before the others: what it starts must get its traffic. */
 const WOUNDED_MS = 15_000;
 const RETRY_MS = 1_000;
@@ -87,7 +88,7 @@ export class Carrier {
     this.#gather(load);
     const urgent = this.#queue.takeUrgent();
     await together(URGENT_AT_ONCE, () => urgent.shift() ?? null, (key) => this.#dealWith(key, load, true));
-    const until = this.#d.stopwatch() + LONGEST_MS;
+    const until = this.#d.stopwatch() + (this.#wounded.size > 0 ? LONGEST_WOUNDED_MS : LONGEST_MS);
     const done = new Set<string>();
     const next = (): string | null => {
       if (this.#d.stopwatch() > until) return null;
@@ -190,13 +191,20 @@ export class Carrier {
   }
 }
 
-/** So many at once, until `next` says that there is no more. */
+/** So many at once, until `next` says that there is no more. Before each but the first everything else gets its turn: work may take the processor's time, not a wire's. */
 async function together(count: number, next: () => string | null, work: (key: string) => Promise<void>): Promise<void> {
-  const one = async (): Promise<void> => {
-    for (let key = next(); key !== null; key = next()) await work(key);
+  const first = next();
+  if (first === null) return;
+  const one = async (key: string | null): Promise<void> => {
+    for (let k = key; k !== null; k = next()) {
+      await work(k);
+      await turn();
+    }
   };
-  await Promise.all(Array.from({ length: count }, one));
+  await Promise.all([one(first), ...Array.from({ length: count - 1 }, () => turn().then(() => one(next())))]);
 }
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** By index of the client region. */
 function nearestFronts(model: Model): (string | null)[] {

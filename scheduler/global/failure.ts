@@ -48,7 +48,7 @@ export interface FailureOptions {
 }
 
 /** Where others say so too, two samples that did not come are silence enough, ms. */
-const QUIET_MS = 2_000;
+export const QUIET_MS = 2_000;
 /** So many independent signs make a loss certain at once: the region's own word is one, each neighbour that gets no answer is one. */
 const CERTAIN = 2;
 

@@ -27,6 +27,7 @@ import { Records } from './records.ts';
 import type { Region } from './region.ts';
 import { NetworkChores } from './share-network.ts';
 import { type Part, shardOf, Shards } from './shards.ts';
+import { SiteModels } from './site-models.ts';
 import { Sites } from './sites.ts';
 import { holdingsOf, wholeSnapshot } from './snapshot.ts';
 import { steer, type SteeredFront } from './steering.ts';
@@ -34,7 +35,7 @@ import type { Surroundings } from './surroundings.ts';
 import { telemetryMetrics } from './telemetry-metrics.ts';
 import { distanceKm, Telemetry } from './telemetry.ts';
 import type { UndoOptions } from './undo.ts';
-import { type GlobalObjects, policyOf, siteModel } from './world.ts';
+import { type GlobalObjects, policyOf } from './world.ts';
 
 export interface ClientRegionConfig {
   readonly name: string;
@@ -105,6 +106,7 @@ export class GlobalScheduler implements Service {
   readonly #fence: Fence;
   readonly #records: Records;
   readonly #sites: Sites;
+  readonly #siteModels: SiteModels;
   readonly #admission: Admission;
   readonly #planning: Planning;
   readonly #prediction: Prediction;
@@ -130,6 +132,7 @@ export class GlobalScheduler implements Service {
     this.#clientRegions = options.clientRegions.map((r) => r.name).sort();
     this.telemetry = new Telemetry({ locationOf: (kind, name) => this.#locationOf(kind, name), ...(options.halfLifeMs === undefined ? {} : { halfLifeMs: options.halfLifeMs }) });
     this.#sites = new Sites(regions, this.telemetry, log, options.failure);
+    this.#siteModels = new SiteModels(this.telemetry);
     this.#global = new GlobalView(client, () => this.#wake());
     this.#shards = new Shards(client, log, { identity: options.identity, incarnation: randomUUID(), ...(options.shards === undefined ? {} : { shards: options.shards }), ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }) });
     this.#fence = { stamp: (key) => this.#stamp(key) };
@@ -235,7 +238,7 @@ export class GlobalScheduler implements Service {
   async #passOver(changes: GlobalChanges, now: number): Promise<void> {
     const { objects } = this.#global;
     const sites = this.#sites.judge(this.#global.sites(), now);
-    const models = sites.map((s) => siteModel(s, this.#sites.states.get(s.metadata.name) as SiteState, this.telemetry));
+    const models = this.#siteModels.of(sites, this.#sites.states);
     this.#takeOver(this.#shards.held(now));
     const admitted = this.#admit(changes, models);
     const owns = (key: string): boolean => this.#owns(key);

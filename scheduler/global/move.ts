@@ -162,13 +162,14 @@ async function weigh(region: Region, move: Move): Promise<void> {
   const instances = instancesOf(move);
   // pods of a region that was never heard are not known: while nobody else serves, the fronts keep what they have
   if (instances.length === 0 && around.regions.some((r) => !r.hasAnswered)) return;
-  const { tenant } = placeOf(key);
+  const place = placeOf(key);
   const rtt = (a: string, b: string): number => around.telemetry.siteRtt(a, b, around.now) ?? UNKNOWN_MS;
   const used = new Set(planned.serves.flatMap((s) => (s.rps > 0 ? (nearestFront(s.clientRegion, around) ?? []) : [])));
   const its = new Set(instances.map((i) => i.site));
   const known = new Map<string, readonly Backend[]>();
   const { port, targetPort = port } = app.spec.service;
   const fronts = frontSites(around.model, region.name);
+  const there = new Map(region.frontsOf(key).map((e) => [e.metadata.name, e]));
   for (const isFirst of around.isUrgent === true ? [true] : [true, false]) {
     for (const site of fronts) {
       if (used.has(site.name) !== isFirst || around.isFenced() || !isUsable(site.reach)) continue; // out of reach it cannot hear us; what it has serves its own clients
@@ -178,8 +179,8 @@ async function weigh(region: Region, move: Move): Promise<void> {
         backends = backendsOf(frontShares({ front: site.name, serves: planned.serves, instances, frontOf: (r) => nearestFront(r, around), rtt }), instances, targetPort);
         if (order !== null) known.set(order, backends);
       }
-      const have = region.front(tenant, frontName(placeOf(key), site.name));
-      if (have === null || !isFrontOf(have, app, site, backends)) await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front as string, backends));
+      const have = there.get(frontName(place, site.name));
+      if (have === undefined || !isFrontOf(have, app, site, backends)) await region.ensure(Resources.Endpoint, frontObject(app, site.name, site.front as string, backends));
     }
   }
 }

@@ -50,18 +50,24 @@ export class Neighbours {
 
   /** Who measured an answer from `site` since a moment: witnesses that it lives. */
   witnesses(site: string, since: number): readonly string[] {
-    return [...(this.#words.get(site) ?? [])].flatMap(([from, w]) => (w.answeredAt >= since && w.lost < LOST_IN_A_ROW ? [from] : []));
+    return this.#who(site, (w) => w.answeredAt >= since && w.lost < LOST_IN_A_ROW);
   }
 
   /** Who had an answer from `site` before, and reported since a moment that it gets none any more. */
   deniers(site: string, since: number): readonly string[] {
-    return [...(this.#words.get(site) ?? [])].flatMap(([from, w]) => (w.answeredAt > 0 && w.lost >= LOST_IN_A_ROW && w.lostAt >= since && !this.#deaf.has(from) ? [from] : []));
+    return this.#who(site, (w, from) => w.answeredAt > 0 && w.lost >= LOST_IN_A_ROW && w.lostAt >= since && !this.#deaf.has(from));
   }
 
   forget(site: string): void {
     this.#words.delete(site);
     this.#deaf.delete(site);
     for (const words of this.#words.values()) words.delete(site);
+  }
+
+  #who(site: string, says: (word: Word, from: string) => boolean): readonly string[] {
+    const out: string[] = [];
+    for (const [from, w] of this.#words.get(site) ?? []) if (says(w, from)) out.push(from);
+    return out;
   }
 
   #forget(words: Map<string, Word>, now: number): void {

@@ -313,6 +313,7 @@ function isOtherSite(before: SiteModel | undefined, site: SiteModel): boolean {
 
 /** Somewhere to go that was not there before: worth a look by everybody. */
 function isBetter(before: SiteModel | undefined, site: SiteModel): boolean {
+  if (before === site) return false;
   if (before === undefined || worth(site.reach) > worth(before.reach)) return true;
   return site.cpuMilli > before.cpuMilli || site.memoryMiB > before.memoryMiB || site.cost < before.cost || JSON.stringify(before.labels) !== JSON.stringify(site.labels);
 }

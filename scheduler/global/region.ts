@@ -160,10 +160,6 @@ export class Region {
     return this.#fronts.of(key);
   }
 
-  front(tenant: string, name: string): Endpoint | null {
-    return this.#view.find<Endpoint>(Resources.Endpoint, idOf(Resources.Endpoint, { metadata: { tenant, name } } as KubeObject));
-  }
-
   relays(): Droplet[] {
     this.#relays ??= this.of<Droplet>(Resources.Droplet).filter((d) => d.spec.relay !== undefined && d.metadata.labels?.[FOREIGN_LABEL] !== 'true');
     return this.#relays;

@@ -4,7 +4,7 @@
  */
 import type { Site } from '../../api/kinds/mesh.ts';
 import type { Logger } from '../../base/log.ts';
-import { type Evidence, type FailureOptions, judge, type SiteState, STALE_MS } from './failure.ts';
+import { type Evidence, type FailureOptions, judge, QUIET_MS, type SiteState, STALE_MS } from './failure.ts';
 import type { Region } from './region.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -19,6 +19,8 @@ const RHYTHM_DECAY = 0.9;
 const PAUSE_MS = 12_000;
 const SUSPECT_MS = 3_000;
 const DOWN_MS = 20_000;
+
+const NOBODY: readonly string[] = [];
 
 interface Seen {
   readonly value: string;
@@ -41,6 +43,7 @@ export class Sites {
   /** By region: when many of its sites were lost at once last. */
   readonly #storms = new Map<string, number>();
   #byName: ReadonlyMap<string, Site> = new Map();
+  #order: readonly string[] = [];
 
   constructor(regions: readonly Region[], telemetry: Telemetry, log: Logger, options: FailureOptions = {}) {
     this.#regions = regions;
@@ -66,8 +69,7 @@ export class Sites {
     const names = new Set(heard.map((s) => s.metadata.name));
     const silent = new Set(this.#regions.filter((r) => !r.hasAnswered).map((r) => r.name));
     const absent = mirrored.filter((s) => silent.has(s.spec.region) && !names.has(s.metadata.name));
-    const sites = [...heard, ...absent].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
-    this.#byName = new Map(sites.map((s) => [s.metadata.name, s]));
+    const sites = this.#inOrder([...heard, ...absent]);
     const regions = new Map(this.#regions.map((r) => [r.name, r]));
     const evidence = new Map(sites.map((s) => [s.metadata.name, this.#evidence(s, regions.get(s.spec.region), now)]));
     this.#watchForStorms(sites, evidence, now);
@@ -76,9 +78,16 @@ export class Sites {
       const isStorm = stormAt !== undefined && now - stormAt < (this.#options.downAfterMs ?? DOWN_MS);
       this.#judgeOne(site, { ...(evidence.get(site.metadata.name) as Evidence), isStorm }, now);
     }
-    const there = new Set(sites.map((s) => s.metadata.name));
-    for (const name of this.states.keys()) if (!there.has(name)) this.#forget(name);
+    for (const name of this.states.keys()) if (!this.#byName.has(name)) this.#forget(name);
     return sites;
+  }
+
+  /** By name; sorted anew only when other sites are there than before. */
+  #inOrder(sites: readonly Site[]): readonly Site[] {
+    const byName = new Map(sites.map((s) => [s.metadata.name, s]));
+    this.#byName = byName;
+    if (byName.size !== this.#order.length || this.#order.some((name) => !byName.has(name))) this.#order = [...byName.keys()].sort();
+    return this.#order.map((name) => byName.get(name) as Site);
   }
 
   /** Many sites of one region without a word, that were not lost before: it began, or goes on. */
@@ -115,16 +124,21 @@ export class Sites {
   #evidence(site: Site, region: Region | undefined, now: number): Evidence {
     const { name } = site.metadata;
     const isZone = site.spec.kind === 'zone';
-    return {
+    const heardAt = this.#telemetry.heardFrom(name);
+    const own = {
       regionAnswers: region === undefined || !region.hasAnswered ? false : region.answers,
       phase: site.status?.phase ?? (isZone ? 'Ready' : null),
       gatewayConnected: isZone ? null : (site.status?.gateway?.connected ?? null),
       seenAt: isZone ? null : this.#seenAt(site, region?.answers === true, now),
       isWithoutNode: isZone && region !== undefined && this.#isWithoutNode(name, region, now),
-      heardAt: this.#telemetry.heardFrom(name),
+      heardAt,
       rhythmMs: this.#rhythmOf(name),
+    };
+    if (isPlain(own, Math.min(QUIET_MS, this.#options.suspectAfterMs ?? SUSPECT_MS), now)) return { ...own, witnesses: NOBODY, deniers: NOBODY };
+    return {
+      ...own,
       witnesses: this.#telemetry.witnesses(name, now - WITNESS_MS),
-      deniers: this.#telemetry.witnesses(name, now - FRESH_MS).length > 0 ? [] : this.#telemetry.deniers(name, now - WITNESS_MS),
+      deniers: this.#telemetry.witnesses(name, now - FRESH_MS).length > 0 ? NOBODY : this.#telemetry.deniers(name, now - WITNESS_MS),
     };
   }
 
@@ -172,4 +186,9 @@ export class Sites {
     this.#rhythms.delete(name);
     this.#log.info('site is gone', { site: name });
   }
+}
+
+/** It was heard just now and its region says that it is well: what neighbours say changes nothing. */
+function isPlain(e: Omit<Evidence, 'witnesses' | 'deniers'>, quietMs: number, now: number): boolean {
+  return e.regionAnswers === true && e.phase === 'Ready' && e.gatewayConnected !== false && e.isWithoutNode !== true && e.heardAt !== null && now - e.heardAt <= quietMs;
 }
