@@ -115,11 +115,12 @@ function leftovers(): readonly string[] {
       return []; // no such folder, so nothing in it
     }
   };
-  const cgroups = list('/sys/fs/cgroup').flatMap((c) => list(`/sys/fs/cgroup/${c}`).map((g) => `cgroup ${c}/${g}`));
+  const cgroups = ['', ...list('/sys/fs/cgroup')].flatMap((c) => list(`/sys/fs/cgroup/${c}/proxima`).map((g) => `cgroup ${c}/proxima-${g}`));
   const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((l) => `mount ${l.split(' ')[1] ?? ''}`);
   const processes = list('/proc').filter((p) => /^\d+$/.test(p)).flatMap((p) => {
     try {
-      return [`process ${readFileSync(`/proc/${p}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 80)}`];
+      const node = /\/proxima\/([^/\n]+)\//.exec(readFileSync(`/proc/${p}/cgroup`, 'utf8'))?.[1];
+      return [`process ${p} ${node === undefined ? '' : `in proxima-${node} `}${readFileSync(`/proc/${p}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 80)}`];
     } catch {
       return []; // it ended while we looked
     }

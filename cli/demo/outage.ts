@@ -5,6 +5,7 @@ import type { NodeFacts } from './facts.ts';
 import { foresee } from './foresight.ts';
 import { allNodes } from './opening.ts';
 import { seconds, until } from './report.ts';
+import { pidsOf } from './stage.ts';
 import { APPLICATIONS, HOT_RATE, type Story } from './story.ts';
 
 const sleep = (ms: number): Promise<void> => new Promise((r) => setTimeout(r, ms));
@@ -70,10 +71,9 @@ export async function killSite(story: Story): Promise<void> {
 
 /** Processes in the nodes' namespaces, and those that name their folders: pods and their shims are in namespaces of their own. */
 async function killAllOf(story: Story, nodes: readonly NodeFacts[]): Promise<number> {
-  const patterns = nodes.map((n) => `*"${story.stage.mesh.path(n.name)}/"*`).join('|');
-  const named = await execa('sh', ['-c', `for p in /proc/[0-9]*; do c=$(tr '\\0' ' ' <$p/cmdline 2>/dev/null) && case "$c" in ${patterns}) echo "\${p#/proc/}";; esac; done; true`]);
   const inside = await Promise.all(nodes.map((n) => execa('ip', ['netns', 'pids', n.netns], { reject: false })));
-  const pids = new Set([named, ...inside].flatMap((r) => r.stdout.split('\n').map(Number)).filter((p) => p > 1 && p !== process.pid));
+  const named = pidsOf(nodes.map((n) => story.stage.mesh.path(n.name)), nodes.map((n) => n.name));
+  const pids = new Set([...named, ...inside.flatMap((r) => r.stdout.split('\n').map(Number))].filter((p) => p > 1 && p !== process.pid));
   for (const pid of pids) {
     try {
       process.kill(pid, 'SIGKILL');

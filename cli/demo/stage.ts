@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { join } from 'node:path';
 import { execa } from 'execa';
 import type { Node } from '../../api/kinds/core.ts';
+import { removeCgroups } from '../../edge/agent/containerd.ts';
 import { buildImages } from '../../edge/images/build.ts';
 import { loadTopology } from '../../topologies/load.ts';
 import { deploy, destroy, readLab } from '../../topologies/run.ts';
@@ -68,8 +69,9 @@ export async function nodesReady(stage: Stage, region: string, names: readonly s
 /** Ends everything that was started in the lab's namespaces, then the lab, then the files. Harmless when there is nothing. */
 export async function tearDown(labs: string): Promise<readonly string[]> {
   const lab = readLab(labs, 'proxima');
+  const nodes = lab?.nodes.map((n) => n.name) ?? [];
   const inside = lab === null ? [] : (await Promise.all(lab.nodes.filter((n) => existsSync(`/run/netns/${n.netns}`)).map(async (n) => (await execa('ip', ['netns', 'pids', n.netns], { reject: false })).stdout.split('\n')))).flat();
-  const pids = new Set([...inside.map(Number), ...pidsBelow(DIR)].filter((p) => p > 1 && p !== process.pid));
+  const pids = new Set([...inside.map(Number), ...pidsOf([DIR], nodes)].filter((p) => p > 1 && p !== process.pid));
   for (const pid of pids) {
     try {
       process.kill(pid, 'SIGKILL');
@@ -82,19 +84,19 @@ export async function tearDown(labs: string): Promise<readonly string[]> {
   await destroy('proxima', { stateDir: labs });
   const droplets = '/sys/fs/bpf/proxima';
   if (lab !== null && existsSync(droplets)) for (const n of lab.nodes) rmSync(join(droplets, n.name), { recursive: true, force: true });
-  removeCgroups();
+  for (const n of nodes) removeCgroups(n);
   if (existsSync('/var/run/wireguard')) for (const socket of readdirSync('/var/run/wireguard')) if (socket.startsWith('pxwg-')) rmSync(join('/var/run/wireguard', socket), { force: true });
   rmSync(DIR, { recursive: true, force: true });
   return [...pids].map(String);
 }
 
-/** Processes of ours that left the lab's namespaces, such as pods in namespaces of their own: their command line or root names our folder. */
-function pidsBelow(dir: string): readonly number[] {
+/** Processes of ours that left the lab's namespaces, such as pods in namespaces of their own: their command line names one of the folders, or their cgroup one of the nodes. */
+export function pidsOf(folders: readonly string[], nodes: readonly string[]): readonly number[] {
   return readdirSync('/proc').filter((e) => /^\d+$/.test(e)).flatMap((pid) => {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
       const cgroup = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
-      return command.includes(`${dir}/`) || /proxima-[a-z]-(n\d|cp)/.test(cgroup) ? [Number(pid)] : [];
+      return folders.some((f) => command.includes(`${f}/`)) || nodes.some((n) => cgroup.includes(`/proxima/${n}/`)) ? [Number(pid)] : [];
     } catch {
       return []; // it ended while we looked
     }
@@ -113,21 +115,4 @@ function isAlive(pid: number): boolean {
 async function unmountBelow(dir: string): Promise<void> {
   const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((l) => l.split(' ')[1] ?? '').filter((m) => m.startsWith(`${dir}/`));
   for (const m of mounts.reverse()) await execa('umount', ['-l', m], { reject: false });
-}
-
-function removeCgroups(): void {
-  const roots = ['/sys/fs/cgroup', ...(existsSync('/sys/fs/cgroup') ? readdirSync('/sys/fs/cgroup').map((c) => `/sys/fs/cgroup/${c}`) : [])];
-  const sweep = (dir: string): void => {
-    for (const entry of readdirSync(dir, { withFileTypes: true })) if (entry.isDirectory()) sweep(join(dir, entry.name));
-    try {
-      rmSync(dir, { recursive: false, force: true });
-      // Cgroup folders hold files that cannot be unlinked: rmdir is the only way.
-    } catch {
-      void execa('rmdir', [dir], { reject: false });
-    }
-  };
-  for (const root of roots) {
-    if (!existsSync(root)) continue;
-    for (const entry of readdirSync(root)) if (entry.startsWith('proxima-') || entry.startsWith('px-')) sweep(join(root, entry));
-  }
 }
