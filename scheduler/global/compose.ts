@@ -2,7 +2,7 @@
 import { avoided, refusedByPolicy, standingOf } from './eligible.ts';
 import type { Entry } from './entry.ts';
 import type { Outlook } from './hindrance.ts';
-import type { ApplicationModel, Model } from './model.ts';
+import type { ApplicationModel, Model, SiteInstances } from './model.ts';
 import { goalsOf as policyGoals, groupOf } from './objective.ts';
 import type { ApplicationPlan, Goal, PlannedSite, Serve } from './planner.ts';
 import { heldReason, siteReason, unmetReasons } from './reasons.ts';
@@ -12,9 +12,10 @@ export interface Composing extends Outlook {
   readonly siteIndex: ReadonlyMap<string, number>;
 }
 
-export function compose(entry: Entry, counts: readonly number[], around: Composing): ApplicationPlan {
+/** `current`: what there is, from which changes are told. */
+export function compose(entry: Entry, counts: readonly number[], around: Composing, current: readonly SiteInstances[]): ApplicationPlan {
   const { model } = around;
-  const { app, small, choice, held, current } = entry;
+  const { app, small, choice, held } = entry;
   const { problem } = small;
   const nameOf = (c: number): string => model.sites[small.sites[c] ?? -1]?.name ?? '';
   const serves = choice.flows.map((f): Serve => ({ clientRegion: model.clientRegions[small.regions[f.r] ?? -1] ?? '', site: nameOf(f.c), rps: small.isPrior ? 0 : f.rps, rttMs: problem.rtt[f.r * problem.candidates + f.c] as number }));
@@ -63,7 +64,7 @@ function goalsOf(app: ApplicationModel, model: Model, serves: readonly Serve[]):
   });
 }
 
-function changesOf(app: ApplicationModel, current: Entry['current'], sites: readonly PlannedSite[], serves: readonly Serve[], around: Composing): ApplicationPlan['changes'] {
+function changesOf(app: ApplicationModel, current: readonly SiteInstances[], sites: readonly PlannedSite[], serves: readonly Serve[], around: Composing): ApplicationPlan['changes'] {
   if (current.length === sites.length && sites.every((s, i) => current[i]?.site === s.site && current[i]?.instances === s.instances)) return [];
   const before = new Map(current.map((c) => [c.site, c.instances]));
   const after = new Map(sites.map((s) => [s.site, s]));

@@ -30,6 +30,8 @@ export class Evaluation {
   spent = 0;
   /** Is some demand not at its best site, for lack of room? */
   isBound = false;
+  /** Is some site fuller than planned at most, because nothing else was left? */
+  isCrowded = false;
   /** Rows x open sites visited so far: how much work was done. */
   work = 0;
   #p!: Problem;
@@ -150,15 +152,16 @@ export class Evaluation {
     return out;
   }
 
-  /** Who serves most of a row of the last evaluated set; -1 = nobody. */
-  servedBy(row: number, open: readonly number[]): number {
+  /** The worst of the sites that serve a row of the last evaluated set; -1 = nobody. */
+  worstOf(row: number, open: readonly number[]): number {
     if (!this.isBound) return this.#by[row] as number;
-    let [best, most] = [-1, EPSILON];
+    const p = this.#p;
+    let worst = -1;
     for (let i = 0; i < open.length; i++) {
-      const rps = this.#split.flow[row * open.length + i] as number;
-      if (rps > most) [best, most] = [open[i] as number, rps];
+      const c = open[i] as number;
+      if ((this.#split.flow[row * open.length + i] as number) > EPSILON && (worst < 0 || (p.unit[row * p.candidates + c] as number) > (p.unit[row * p.candidates + worst] as number))) worst = c;
     }
-    return best;
+    return worst;
   }
 
   #changed(open: readonly number[], out: number, added: number): number | null {
@@ -217,6 +220,7 @@ export class Evaluation {
       if ((this.load[c] as number) > (this.room[c] as number) * this.#packed + EPSILON) return null;
     }
     this.isBound = false;
+    this.isCrowded = false;
     this.unserved = open.length === 0 ? total : 0;
     this.latencyMs = total === 0 ? 0 : latency / total;
     return total === 0 ? 0 : points / total;
@@ -252,7 +256,13 @@ export class Evaluation {
     }
     this.latencyMs = latency / p.total;
     // beyond what is planned at most only where nothing else is left; what runs already may be that busy as long as it stays as it is
-    if (!this.#isBase(open)) for (const c of open) points += CROWDED * Math.max(0, (this.load[c] as number) - most(c) * this.#packed - EPSILON);
+    this.isCrowded = false;
+    for (const c of open) {
+      const over = (this.load[c] as number) - most(c) * this.#packed;
+      if (over <= 1e-6) continue;
+      this.isCrowded = true;
+      if (!this.#isBase(open)) points += CROWDED * over;
+    }
     return points / p.total;
   }
 

@@ -73,8 +73,30 @@ function inOrder(model: Model): readonly ApplicationModel[] {
   return model.applications.toSorted((a, b) => (rps.get(b) as number) - (rps.get(a) as number) || (a.key < b.key ? -1 : 1));
 }
 
+/** A plan for so few applications is looked at again as what runs, until nothing of it would change. */
+const AGAIN_UP_TO = 300;
+const AGAIN_ROUNDS = 4;
+
 export function plan(model: Model, current: Placements, now: number): Plan {
-  const setting = settingOf(model, now, new Nearest(model));
+  const nearest = new Nearest(model);
+  let { made, isNew } = planOnce(model, current, current, now, nearest);
+  if (model.applications.length > AGAIN_UP_TO) return made;
+  for (let round = 0; round < AGAIN_ROUNDS && isNew; round++) {
+    const from = new Map([...made.applications].map(([key, a]) => [key, a.sites]));
+    const next = planOnce(model, from, current, now, nearest);
+    isNew = next.isNew || model.applications.some((a) => !isSamePlace(from.get(a.key) ?? [], next.made.applications.get(a.key)?.sites ?? []));
+    made = next.made;
+  }
+  return made;
+}
+
+function isSamePlace(a: readonly SiteInstances[], b: readonly SiteInstances[]): boolean {
+  return a.length === b.length && a.every((x, i) => x.site === b[i]?.site && x.instances === b[i]?.instances);
+}
+
+/** `current` is what the plan begins with; its changes are told from what there is, `reported`. */
+function planOnce(model: Model, current: Placements, reported: Placements, now: number, nearest: Nearest): { readonly made: Plan; readonly isNew: boolean } {
+  const setting = settingOf(model, now, nearest);
   const { capacity, siteIndex } = setting;
   const apart = apartOf(model.applications);
   const decider = new Decider(setting);
@@ -92,8 +114,8 @@ export function plan(model: Model, current: Placements, now: number): Plan {
   const used = fixed.slice();
   const counts = countInstances(entries, ledger.at, siteIndex, capacity, used);
   const around = composing(setting, used, (key) => ledger.placeOf(key), (key) => apart.get(key) ?? NO_KEYS);
-  const applications = new Map(entries.map((e) => [e.app.key, compose(e, counts.get(e.app.key) ?? [], around)]));
-  return { at: now, applications, used, changed: [...applications.values()].filter((a) => a.changes.length > 0).map((a) => a.key) };
+  const applications = new Map(entries.map((e) => [e.app.key, compose(e, counts.get(e.app.key) ?? [], around, reported.get(e.app.key) ?? [])]));
+  return { made: { at: now, applications, used, changed: [...applications.values()].filter((a) => a.changes.length > 0).map((a) => a.key) }, isNew };
 }
 
 /** Instances that run on at a site out of reach still take of it. */
@@ -143,7 +165,7 @@ export class Replanner {
     const today = entry.choice.open.map((c) => entry.serving.find((s) => s.site === setting.model.sites[entry.small.sites[c] as number]?.name)?.instances ?? null);
     const used = this.#used;
     const counts = steady(entry, today).map((n, i) => this.#fitting(entry, i, n));
-    const planned = compose(entry, counts, composing(setting, used, names, () => apart));
+    const planned = compose(entry, counts, composing(setting, used, names, () => apart), before);
     this.#plans.set(app.key, planned);
     this.#account(app, planned.sites, 1);
     return planned;

@@ -52,6 +52,8 @@ export interface SmallProblem {
 const OPEN_PAYS = 1;
 const CLOSE_SAVES = 0.25;
 const EVER = 10_000;
+/** Of the candidates of before; others are to be found as well. */
+const MOST_KEPT = 32;
 const NONE: ReadonlyMap<number, number> = new Map();
 
 type Row = ApplicationModel['demand'][number];
@@ -98,9 +100,9 @@ export class Problems {
 
   /**
    * `serving`: sites in use that count; they are always candidates. `used`: what is taken of every site without this application. `beside`:
-   * sites of applications that it wants to share with.
+   * sites of applications that it wants to share with. `keep`: candidates of before that stay ones, though they may be full.
    */
-  of(app: ApplicationModel, serving: readonly SiteInstances[], used: Float64Array, beside: ReadonlySet<number>, now: number): SmallProblem {
+  of(app: ApplicationModel, serving: readonly SiteInstances[], used: Float64Array, beside: ReadonlySet<number>, now: number, keep: readonly number[] = []): SmallProblem {
     const isPrior = app.demand.length === 0;
     const rows = isPrior ? this.#prior() : app.demand;
     const R = rows.length;
@@ -117,7 +119,7 @@ export class Problems {
       total += row.rps;
     }
     const allows = (s: number): boolean => this.#mayOpen(app, s, now) && this.capacity.fits(used, s, sizes(s)) > 0;
-    const sites = candidatesOf(this.model, this.#nearest, { app, always: [...today.keys()].filter((s) => s >= 0), regions: order.map((r) => regions[r] as number), allows });
+    const sites = candidatesOf(this.model, this.#nearest, { app, always: [...[...today.keys()].filter((s) => s >= 0), ...keep.slice(0, MOST_KEPT)], regions: order.map((r) => regions[r] as number), allows });
     const [rtt, unit] = this.#ways(app, regions, sites, isPrior, beside);
     const { instances, spread, cost } = app.policy;
     const limits = { perInstance: app.perInstance, min: instances.min, max: instances.max, groups: spread?.min ?? 1, ceiling: cost?.ceiling ?? Number.POSITIVE_INFINITY };
@@ -199,7 +201,8 @@ export class Problems {
     const rate = app.policy.failback?.maxPerMinute;
     if (rate === undefined || site.since <= 0) return EVER;
     const since = now - site.since - (app.policy.failback?.stabilisationSeconds ?? 10) * 1000;
-    return Math.min(EVER, has + 1 + Math.floor((Math.max(0, since) / 60_000) * rate));
+    // counted from when it came back, not from the plan before: otherwise each plan would add some
+    return Math.min(EVER, Math.max(has, 1 + Math.floor((Math.max(0, since) / 60_000) * rate)));
   }
 
   #liking(app: ApplicationModel, s: number, beside: ReadonlySet<number>): number {

@@ -12,6 +12,8 @@ export class Search extends Evaluation {
   #by = new Int32Array(64);
   #best: number[] | null = null;
   #least = 0;
+  /** Is some row served from more than one site? */
+  #isSplit = false;
 
   /** Improves `start`; sites without room in it are left. */
   improve(start: readonly number[]): number[] {
@@ -32,9 +34,10 @@ export class Search extends Evaluation {
     this.#best = null;
     this.#least = score;
     // a site that is better for nobody and cheaper than none cannot help, unless something is broken or full
-    const isSound = open.length > 0 && this.broken === 0 && !this.isBound;
+    const isSound = open.length > 0 && this.broken === 0 && !this.isCrowded;
+    this.#isSplit = this.isBound;
     if (this.#by.length < p.regions) this.#by = new Int32Array(p.regions * 2);
-    if (isSound) for (let r = 0; r < p.regions; r++) this.#by[r] = this.servedBy(r, open);
+    if (isSound) for (let r = 0; r < p.regions; r++) this.#by[r] = this.worstOf(r, open);
     this.prepare(open);
     const trial = [...open, 0];
     this.#offerEach(trial, open.length, -1, isSound);
@@ -62,7 +65,7 @@ export class Search extends Evaluation {
     if (instead >= 0 && (p.points[c] as number) < (p.points[instead] as number)) return true;
     for (let r = 0; r < p.regions; r++) {
       const s = this.#by[r] as number;
-      if ((instead < 0 || s === instead) && (s < 0 || (p.unit[r * p.candidates + c] as number) < (p.unit[r * p.candidates + s] as number))) return true;
+      if ((instead < 0 || s === instead || this.#isSplit) && (s < 0 || (p.unit[r * p.candidates + c] as number) < (p.unit[r * p.candidates + s] as number))) return true;
     }
     return false;
   }

@@ -12,7 +12,7 @@ const MOST_ITEMS = 600;
 /** Of the applications without room where they would like to be, so many must be of that kind. */
 const MOSTLY = 0.5;
 /** Moves that are priced, at most; and so many steps without a better assignment end it. */
-const WORK = 1.5e6;
+const WORK = 4e6;
 const PATIENCE = 1_000;
 const PATIENCE_EACH = 20;
 /** Of more items than this, a part is looked at in each step. */

@@ -18,7 +18,7 @@ const ROUNDS = 4;
 const GAIN = 1e-6;
 
 /** Rows x sites that the search may visit to make the plan better: as much as keeps small models quick, and a part of the whole for large ones. */
-const budget = (alone: number): number => Math.max(0.05 * alone, 3e6 - 4 * alone, 2e5);
+const budget = (alone: number): number => Math.max(0.02 * alone, 6e6 - 10 * alone, 1e5);
 
 export interface JointSetting {
   readonly decider: Decider;
@@ -59,7 +59,7 @@ export class Joint {
     if (!this.#isNew) return;
     assign(this, tight);
     reorder(this, this.#tight());
-    this.#until = this.work + budget(alone);
+    this.#until = this.work + budget(alone) / 4;
     this.#settle(this.#tight(), false);
     this.#pushAll(this.#tight());
   }
@@ -158,10 +158,13 @@ export class Joint {
       let isChanged = false;
       for (const e of entries) {
         if ((round > 0 || !isFirst) && !this.#gotRoom(e)) continue;
-        const before = e.choice.score;
+        const { choice: before, small } = e;
         this.ledger.remove(e);
         if (isFirst && round === 0 && e.near.length > 0) this.#sit(e);
-        if (this.place(e).score < before - GAIN) isChanged = true;
+        const after = this.place(e);
+        if (after.score < before.score - GAIN) isChanged = true;
+        // a split of demand that was found with other room may be better than what is found again; it still fits
+        else if (after.score > before.score + GAIN && before.open.length > 0 && e.small === small && e.apart.length === 0) this.ledger.put(e, before);
       }
       if (!isChanged) return;
     }
@@ -176,16 +179,17 @@ export class Joint {
     let isChanged = false;
     for (const e of tight) {
       if (!this.mayGoOn) break;
-      if (this.ledger.attempt(() => this.takeIdeal(e, 0) < -GAIN)) isChanged = true;
+      if (this.ledger.attempt(() => this.takeIdeal(e, 0, null) < -GAIN)) isChanged = true;
+      for (const s of this.wished(e)) if (this.mayGoOn && this.ledger.attempt(() => this.takeIdeal(e, 0, s) < -GAIN)) isChanged = true;
     }
     return isChanged;
   }
 
-  /** Puts an entry where it would like to be most, and others out of its way. Returns by how much the total changes; gives up above `limit`. */
-  takeIdeal(e: Entry, limit: number): number {
+  /** Puts an entry where it would like to be most, or at one site where it would, and others out of its way. Returns by how much the total changes; gives up above `limit`. */
+  takeIdeal(e: Entry, limit: number, site: number | null): number {
     const before = e.choice.score;
     this.ledger.remove(e);
-    const ideal = this.#s.decider.solve(e, { used: this.#fixed, sitesOf: this.ledger.sitesOf });
+    const ideal = this.#s.decider.solve(e, { used: site === null ? this.#fixed : this.#without(site), sitesOf: this.ledger.sitesOf });
     let change = ideal.score - before;
     if (change >= -GAIN) return Number.POSITIVE_INFINITY;
     this.ledger.put(e, ideal);
@@ -197,10 +201,18 @@ export class Joint {
     return change;
   }
 
+  /** What is taken, as if nobody were at one of the sites. */
+  #without(site: number): Float64Array {
+    const used = this.ledger.used.slice();
+    const K = this.ledger.capacity.width;
+    for (let at = site * K; at < (site + 1) * K; at++) used[at] = this.#fixed[at] as number;
+    return used;
+  }
+
   /** The small problem again, with the sites that have room now. */
   #refresh(entry: Entry): boolean {
     if (this.#s.problems.model.sites.length <= ALL) return false;
-    entry.small = this.#s.problems.of(entry.app, entry.serving, this.ledger.used, entry.beside, this.#s.now);
+    entry.small = this.#s.problems.of(entry.app, entry.serving, this.ledger.used, entry.beside, this.#s.now, entry.small.sites);
     return true;
   }
 

@@ -10,10 +10,10 @@ const SEED = 20_301;
 const AT_MOST = 8;
 const GAIN = 1e-6;
 /** Without a new best for so many tries per application it is over. */
-const PATIENCE = 30;
-const AT_LEAST = 300;
+const PATIENCE = 60;
+const AT_LEAST = 600;
 /** How much worse than the best the first tries may be, as a share of what one application costs. */
-const SLACK = 0.5;
+const SLACK = 0.3;
 
 interface Kept {
   readonly choice: Choice;
@@ -31,11 +31,13 @@ export function reorder(joint: Joint, tight: readonly Entry[]): void {
   let above = 0;
   for (let idle = 0; idle < patience && joint.work < to; idle++) {
     const seed = pick(tight);
+    const wished = joint.wished(seed);
+    const wishes = wished.length > 0 ? wished : seed.small.sites;
     const slack = SLACK * one * Math.max(0, 1 - (2 * (joint.work - from)) / (to - from));
     const before = new Map<Entry, Kept>();
     let change = 0;
     const stays = ledger.attempt(() => {
-      change = next() < 0.3 ? joint.takeIdeal(seed, slack - above) : comeBack(joint, neighbours(joint, seed, pick), next);
+      change = next() < 0.85 ? joint.takeIdeal(seed, slack - above, next() < 0.3 ? null : pick(wishes)) : comeBack(joint, neighbours(joint, seed, pick), next);
       return change <= -GAIN || (above + change <= slack && change > GAIN);
     }, (e, kept) => before.has(e) || before.set(e, kept));
     if (!stays) continue;
