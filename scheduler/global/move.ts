@@ -3,6 +3,7 @@ import type { Deployment } from '../../api/kinds/core.ts';
 import type { Application, Placement, PolicySpec } from '../../api/kinds/mesh.ts';
 import type { Backend, Endpoint } from '../../api/kinds/mizar.ts';
 import { Resources } from '../../api/resources.ts';
+import { crowdedSites } from './crowded.ts';
 import { decideEpochs, type Epochs, fenceSteps, withEpochs } from './epoch.ts';
 import { backendsOf, frontShares, type Instances } from './fronts.ts';
 import { type Memory, memoryOf } from './memory.ts';
@@ -31,6 +32,7 @@ export interface Moved {
   readonly nextAt: number | null;
 }
 
+const NOWHERE: ReadonlySet<string> = new Set();
 const NOT_MOVED: Moved = { nextAt: null };
 
 /** One application in one pass. */
@@ -42,6 +44,8 @@ interface Move {
   readonly around: Surroundings;
   readonly observed: readonly SeenSite[];
   readonly epochs: Epochs;
+  /** Where it must end although nobody serves instead. */
+  readonly crowded: ReadonlySet<string>;
   readonly decision: MoveDecision;
 }
 
@@ -86,12 +90,14 @@ function decide(app: Application, planned: ApplicationPlan, memory: Memory, hadP
   const traffic = Object.fromEntries(Object.entries(memory.traffic).filter(([site]) => !unseen.has(site)));
   const avoid = memory.avoid.filter((a) => a.until > now);
   const isStateful = app.spec.template.spec.virtualMachine !== undefined && app.spec.template.metadata?.annotations?.[STATEFUL_ANNOTATION] === 'true';
+  const crowded = planned.sites.length > 0 ? NOWHERE : crowdedSites(key, around.model, around.plan, observed, (site) => around.telemetry.capacityOf(site) !== null);
   const isForGain = hadPlace && !isRepair(planned, observed, policy);
   const decision = decideMoves(
     {
       wanted: planned.sites, observed, traffic, min: policy.instances.min, now, isStateful,
       isSwitch: isStateful || (isExclusive(policy) && policy.instances.max === 1),
       avoid: new Set(avoid.map((a) => a.site)),
+      crowded,
       worse: failedTrials(key, memory.trials ?? {}, observed, around),
       refusal: (site, way) => (isForGain ? (around.budget?.refusal(key, site, way, now) ?? null) : null),
     },
@@ -108,7 +114,7 @@ function decide(app: Application, planned: ApplicationPlan, memory: Memory, hadP
     ...(Object.keys(trials).length === 0 ? {} : { trials }),
   };
   const fencing = fenceSteps(observed, unreachableSteps(policy).find((s) => s.action === 'fence')?.afterSeconds ?? null);
-  return { move: { app, key, planned, policy, around, observed, epochs, decision: { ...decision, steps: [...decision.steps, ...fencing] } }, remembered, raised };
+  return { move: { app, key, planned, policy, around, observed, epochs, crowded, decision: { ...decision, steps: [...decision.steps, ...fencing] } }, remembered, raised };
 }
 
 /** Something was lost, or fewer serve than the policy's minimum: what is done then waits for no budget. */
@@ -194,10 +200,10 @@ function isFrontOf(have: Endpoint, app: Application, site: SiteModel, backends: 
 }
 
 /** What fronts may use: Ready, and of the current epoch. What is older, or leaves, keeps its flows only. */
-function instancesOf({ planned, observed, epochs, decision }: Move): Instances[] {
+function instancesOf({ planned, observed, epochs, crowded, decision }: Move): Instances[] {
   return observed.flatMap((o) => {
     const epoch = epochs[o.site] ?? 0;
-    const isCurrent = o.isFenced !== true && o.stopsFirst !== true;
+    const isCurrent = o.isFenced !== true && o.stopsFirst !== true && !crowded.has(o.site);
     const t = decision.traffic[o.site];
     const ready = isCurrent ? o.pods.filter((p) => p.isReady && p.epoch === epoch) : [];
     const ending = o.pods.filter((p) => p.address !== '' && (p.isLeaving || (p.isReady && !ready.includes(p))));

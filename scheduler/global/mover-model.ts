@@ -56,6 +56,8 @@ export interface MoveInput {
   readonly now: number;
   /** Sites where a move was undone: they get no traffic while others serve. */
   readonly avoid?: ReadonlySet<string>;
+  /** Sites without room for what runs there: it leaves although nothing replaces it. */
+  readonly crowded?: ReadonlySet<string>;
   /** Places that turned out worse than predicted, and the sentence. */
   readonly worse?: ReadonlyMap<string, string>;
   /** Why a site must not be entered or left for gain now; null = it may. */

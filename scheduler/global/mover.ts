@@ -24,7 +24,7 @@ export function decideMoves(input: MoveInput, options: MoverOptions = {}): MoveD
     const w = d.wanted.get(o.site);
     if (o.isFenced === true || o.stopsFirst === true) retire(o, t, d);
     else if (w !== undefined) stay(o, w, t, isSettled, mustStop, d);
-    else if (o.replicas !== null) leave(o, t, isSettled, d);
+    else if (o.replicas !== null) leave(o, t, isSettled || input.crowded?.has(o.site) === true, d);
     else if (!o.canAct || o.instances.length > 0) keep(o, d); // fronts list who still ends, so that its flows end in peace
     else delete d.traffic[o.site];
   }
@@ -82,7 +82,7 @@ function leave(o: ObservedSite, t: Traffic | undefined, isSettled: boolean, d: D
     if (!isSettled) return;
     const refusal = isUsable(o.reach) ? (d.input.refusal?.(o.site, 'out of') ?? null) : null;
     if (refusal !== null) return void d.waiting.push({ site: o.site, reason: refusal, why: 'budget' });
-    return d.begin(o.site, 'draining', { state: 'draining', factor: 0 }, `${o.site} is not in the plan any more and its replacement serves`);
+    return d.begin(o.site, 'draining', { state: 'draining', factor: 0 }, d.input.crowded?.has(o.site) === true ? `${o.site} has no room for it beside what others hold there, and no other site has` : `${o.site} is not in the plan any more and its replacement serves`);
   }
   if (!isSettled && ready > 0 && isUsable(o.reach)) return d.begin(o.site, 'serving', { state: 'serving', factor: 100 }, 'its replacement does not serve any more');
   const isDone = isDrained(o, d) || ready === 0;

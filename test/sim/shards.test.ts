@@ -204,6 +204,8 @@ it('gives the last room of a site to one of two that took it at the same moment,
   const usedAt = new Map<string, number>();
   for (const p of await s.placements()) for (const x of p.spec.sites) usedAt.set(x.site, (usedAt.get(x.site) ?? 0) + x.instances * 1_900);
   for (const [site, used] of usedAt) assert.ok(used <= 4_000, `${site}: ${used} mCPU`);
+  const runs = (await s.deployments()).map((d) => `${d.metadata.labels?.['mesh.proxima.io/application'] ?? ''} ${d.metadata.labels?.['mesh.proxima.io/site'] ?? ''} ${d.spec.replicas ?? 0}`).sort();
+  assert.deepEqual(runs, placed, 'who lost the room does not run there');
 });
 
 for (const [what, resource] of [['a Placement', Resources.Placement], ['a Deployment', Resources.Deployment]] as const) {
