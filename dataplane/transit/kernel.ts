@@ -124,15 +124,16 @@ export class Kernel {
     for (const pin of readdirSync(join(this.#dir, 'links'))) if (!names.has(pin.replace(/~.*$/, ''))) rmSync(join(this.#dir, 'links', pin), { force: true });
   }
 
-  /** For per-CPU maps, a value is all CPUs' values together. */
+  /** For per-CPU maps, a value is all CPUs' values together; a slot of an array that is zero is no entry. */
   read(name: AnyMap): readonly { readonly key: Buffer; readonly value: Buffer }[] {
     const map = this.#map(name);
     const { keySize, valueSize } = this.#native.mapShape(map);
     const all = this.#native.mapEntries(map);
-    return Array.from({ length: all.length / (keySize + valueSize) }, (_, i) => {
+    const entries = Array.from({ length: all.length / (keySize + valueSize) }, (_, i) => {
       const at = i * (keySize + valueSize);
       return { key: all.subarray(at, at + keySize), value: all.subarray(at + keySize, at + keySize + valueSize) };
     });
+    return isArray(name) ? entries.filter(({ value }) => !isZero(value)) : entries;
   }
 
   put(name: AnyMap, key: Buffer, value: Buffer): void {
@@ -148,7 +149,7 @@ export class Kernel {
   }
 
   contents(): MapContents {
-    const of = (name: MapName): ReadonlyMap<string, string> => new Map(this.read(name).filter(({ value }) => !isArray(name) || !isZero(value)).map(({ key, value }) => [key.toString('hex'), value.toString('hex')]));
+    const of = (name: MapName): ReadonlyMap<string, string> => new Map(this.read(name).map(({ key, value }) => [key.toString('hex'), value.toString('hex')]));
     return { endpoints: of('endpoints'), prefixes: of('prefixes'), droplets: of('droplets'), droplet_slots: of('droplet_slots'), fronts: of('fronts'), regions: of('regions'), scaled: of('scaled') };
   }
 

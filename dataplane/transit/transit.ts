@@ -101,8 +101,7 @@ export class Transit implements Service {
 
   /** Whether the kernel holds some goal, of this process or an earlier one; not so after a boot. */
   hasGoal(): boolean {
-    // endpoints are there without a goal, and an array's slots always
-    return GOAL_MAPS.some((map) => map !== 'endpoints' && map !== 'droplet_slots' && this.#kernel.read(map).length > 0);
+    return GOAL_MAPS.some((map) => map !== 'endpoints' && this.#kernel.read(map).length > 0);
   }
 
   /** Programs stay attached: stopping the daemon stops no traffic. */
