@@ -1,6 +1,5 @@
 /** What the API library knows about one kind: schema, columns, defaults, cross-field checks. Adding a kind = adding one of these to `api/definitions.ts`. */
 import type { ResourceId } from './client.ts';
-import type { KubeObject } from './object.ts';
 import type { Schema } from './schema.ts';
 
 /** A tree of JSON values that came from outside: the only place where shapes are not known. */
@@ -48,5 +47,3 @@ export interface KindDefinition {
 
 /** A value from outside as text; absent is ''. */
 export const asText = (value: Json | undefined): string => (typeof value === 'string' ? value : value === undefined || value === null ? '' : JSON.stringify(value));
-
-export const asJson = (object: KubeObject): JsonObject => object as unknown as JsonObject;

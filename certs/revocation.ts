@@ -15,11 +15,6 @@ export interface RevocationMap extends KubeObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
-/** What gateways ask before they trust a serial; `onChange` is called with the whole list each time it changes. */
-export interface RevocationPort {
-  start(onChange: (serials: ReadonlySet<string>) => void, signal: AbortSignal): Promise<void>;
-}
-
 export function serialsOf(map: RevocationMap): ReadonlySet<string> {
   return new Set(Object.keys(map.data ?? {}).map((s) => s.toUpperCase()));
 }

@@ -11,10 +11,6 @@ import { loadIdentity } from '../certs/enrol.ts';
 import { CloudGatewaySchema, EdgeGatewaySchema } from './config.ts';
 import type { CloudGatewayConfig, EdgeGatewayConfig } from './config.ts';
 
-export interface RunningGateway {
-  stop(): Promise<void>;
-}
-
 export interface GatewayStartOptions {
   readonly log?: Logger;
   readonly signal?: AbortSignal;

@@ -6,7 +6,6 @@ import { Type, type Static } from 'typebox';
 import { decodeConfig } from '../../api/config.ts';
 import { MeshError } from '../../api/errors.ts';
 
-export const DEFAULT_DIR = '/var/lib/proxima';
 export const REGION = 'local';
 export const SITE = 'local';
 /** Unix sockets of containerd live under `<dir>/n`. */

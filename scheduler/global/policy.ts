@@ -1,5 +1,4 @@
 /** What a schema cannot know about a policy: whether its names exist, and whether physics allows its goals. */
-import { MeshError } from '../../api/errors.ts';
 import type { PolicySpec } from '../../api/kinds/mesh.ts';
 import { refusedByPolicy } from './eligible.ts';
 import type { Model } from './model.ts';
@@ -42,9 +41,4 @@ export function checkPolicy(policy: PolicySpec, model: Places, floor: (clientReg
     }
   }
   return out;
-}
-
-export function assertPolicy(issues: readonly PolicyIssue[]): void {
-  const [first] = issues;
-  if (first !== undefined) throw new MeshError('invalid', issues.map((i) => `${i.path}: ${i.message}`).join('; '), { fields: { path: first.path, issues } });
 }
