@@ -1,12 +1,8 @@
 /** What the global scheduler says before anything is done: a policy that physics forbids, a plan for what is not applied yet, a site that is not lost yet. */
 import { writeFileSync } from 'node:fs';
+import type { DryRun } from '../../api/scheduling.ts';
 import { until } from './report.ts';
 import { APPLICATIONS, type Story } from './story.ts';
-
-interface DryRun {
-  readonly changes: readonly { readonly application: string; readonly site: string; readonly from: number; readonly to: number; readonly reason: string }[];
-  readonly summary: { readonly costPerHour: { readonly before: number | null; readonly after: number | null } };
-}
 
 /** A goal that light itself cannot meet from the only site that is allowed. */
 const impossible = {

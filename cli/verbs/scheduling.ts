@@ -1,6 +1,6 @@
 /** plan, why, what-if, placements: what the global scheduler would do, did, and for which reason. They change nothing. */
 import type { Command } from 'commander';
-import type { Placement } from '../../api/kinds/mesh.ts';
+import type { DryRun, Placed, UnderWay, Why } from '../../api/scheduling.ts';
 import { askGlobal, type GlobalOptions } from '../global-rest.ts';
 import { documentsIn, trafficIn } from '../input-files.ts';
 import { formatOf, next, print, table, type Format } from '../output.ts';
@@ -8,46 +8,12 @@ import { formatOf, next, print, table, type Format } from '../output.ts';
 type Options = GlobalOptions & { readonly output?: string };
 type Row = readonly (string | number | null)[];
 
-interface Comparison {
-  readonly before: number | null;
-  readonly after: number | null;
-}
-/** `DryRun` of the REST face. */
-interface DryRun {
-  readonly changes: readonly { readonly application: string; readonly site: string; readonly from: number; readonly to: number; readonly reason: string }[];
-  readonly summary: {
-    readonly applicationsChanged: number;
-    readonly instancesStarted: number;
-    readonly instancesStopped: number;
-    readonly costPerHour: Comparison;
-    readonly latencyMs: readonly (Comparison & { readonly clientRegion: string; readonly rps: number })[];
-    readonly goalsMet: { readonly before: string; readonly after: string };
-  };
-  readonly unmet: readonly { readonly application: string; readonly reasons: readonly string[] }[];
-  readonly refused: readonly { readonly application: string; readonly reason: string }[];
-  readonly underWay?: readonly { readonly application: string; readonly site: string; readonly state: string; readonly ready: number; readonly instances: number }[];
-}
-interface Why {
-  readonly application: string;
-  readonly sites: readonly { readonly site: string; readonly instances: number; readonly reason: string }[];
-  readonly refused: readonly { readonly site: string; readonly reason: string }[];
-  readonly goals: readonly { readonly clientRegion: string; readonly goalMs: number; readonly predictedMs: number; readonly met: boolean; readonly servedFrom: string }[];
-  readonly unmet: readonly string[];
-  readonly kept: string | null;
-  readonly moves: NonNullable<NonNullable<Placement['status']>['moves']>;
-  readonly latencyMs: number;
-  readonly cost: number;
-}
-interface Placed {
-  readonly application: string;
-  readonly spec: Placement['spec'];
-  readonly status: NonNullable<Placement['status']>;
-}
+type ShownRun = DryRun & { readonly underWay?: readonly UnderWay[] };
 
 const MOVES_SHOWN = 5;
 const ms = (value: number | null): string => (value === null ? '-' : `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`);
 
-function showDryRun(format: Format, run: DryRun, nothing: string): void {
+function showDryRun(format: Format, run: ShownRun, nothing: string): void {
   if (format !== 'table') return print(format, run, [], []);
   const { changes, summary } = run;
   if (changes.length === 0) console.log(nothing);
@@ -70,7 +36,7 @@ async function plan(o: Options & { readonly filename?: readonly string[] }): Pro
   const format = formatOf(o.output);
   const files = o.filename ?? [];
   const objects = files.length === 0 ? null : await documentsIn(files);
-  const run = await askGlobal<DryRun>(o, objects === null ? { path: '/v1/plan' } : { path: '/v1/plan', body: { objects } });
+  const run = await askGlobal<ShownRun>(o, objects === null ? { path: '/v1/plan' } : { path: '/v1/plan', body: { objects } });
   showDryRun(format, run, 'nothing would move');
   const first = run.changes[0];
   next(format, objects !== null ? `kubectl apply ${files.map((f) => `-f ${f}`).join(' ')}` : first === undefined ? 'proxima placements' : `proxima why ${first.application} ${first.site}`);
@@ -97,7 +63,7 @@ async function whatIf(o: Options & { readonly siteDown?: readonly string[]; read
   if (siteDown.length === 0 && o.traffic === undefined) throw new MeshError('invalid', 'expected --site-down SITE, --traffic FILE or both', { fields: { path: '--site-down' }, next: 'proxima what-if --help' });
   const traffic = o.traffic === undefined ? undefined : await trafficIn(o.traffic);
   const objects = o.filename === undefined ? undefined : await documentsIn(o.filename);
-  const run = await askGlobal<DryRun>(o, { path: '/v1/what-if', body: { ...(siteDown.length === 0 ? {} : { siteDown }), ...(traffic === undefined ? {} : { traffic }), ...(objects === undefined ? {} : { objects }) } });
+  const run = await askGlobal<ShownRun>(o, { path: '/v1/what-if', body: { ...(siteDown.length === 0 ? {} : { siteDown }), ...(traffic === undefined ? {} : { traffic }), ...(objects === undefined ? {} : { objects }) } });
   showDryRun(format, run, `nothing would move ${siteDown.length === 0 ? 'with that traffic' : `without ${siteDown.join(', ')}`}`);
   const first = run.changes[0];
   next(format, first === undefined ? 'proxima placements' : `proxima why ${first.application} ${first.site}`);

@@ -3,6 +3,7 @@
  * Before is the plan in force with the demand of now; after is a plan made from it by the planner that makes the real ones.
  */
 import type { Application, PolicySpec } from '../../api/kinds/mesh.ts';
+import type { DryRun, PlanDiffRow } from '../../api/scheduling.ts';
 import type { Snapshot } from './global-scheduler.ts';
 import { memoryOf } from './memory.ts';
 import type { ApplicationModel, Model, Placements, SiteInstances } from './model.ts';
@@ -31,41 +32,6 @@ export interface Situation {
   readonly proposal?: Proposal;
   readonly sitesDown?: readonly string[];
   readonly traffic?: readonly TrafficRule[];
-}
-
-export interface PlanDiffRow {
-  readonly application: string;
-  readonly site: string;
-  readonly from: number;
-  readonly to: number;
-  readonly reason: string;
-  /** Mean round trip of the application's requests in the plan. */
-  readonly latencyMs: number;
-  /** Of the application in the plan, per hour. */
-  readonly cost: number;
-}
-
-export interface Comparison {
-  readonly before: number | null;
-  readonly after: number | null;
-}
-
-export interface DryRun {
-  readonly at: number;
-  readonly changes: readonly PlanDiffRow[];
-  readonly summary: {
-    readonly applicationsChanged: number;
-    readonly instancesStarted: number;
-    readonly instancesStopped: number;
-    readonly costPerHour: Comparison;
-    /** Mean round trip of the requests of a client region over the applications asked for; null = nothing serves them. */
-    readonly latencyMs: readonly (Comparison & { readonly clientRegion: string; readonly rps: number })[];
-    readonly goalsMet: { readonly before: string; readonly after: string };
-  };
-  /** What could not be met in the new plan, and the constraint that binds. */
-  readonly unmet: readonly { readonly application: string; readonly reasons: readonly string[] }[];
-  /** Applications that would not be planned at all: the field and why. */
-  readonly refused: readonly { readonly application: string; readonly reason: string }[];
 }
 
 const NO_PROPOSAL: Proposal = { applications: new Map(), policies: new Map(), vpcs: new Set() };

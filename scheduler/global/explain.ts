@@ -1,26 +1,8 @@
 /** Why something is where it is: from one snapshot, for people and programs. */
 import { MeshError } from '../../api/errors.ts';
-import type { Placement } from '../../api/kinds/mesh.ts';
+import type { Why } from '../../api/scheduling.ts';
 import type { Snapshot } from './global-scheduler.ts';
-import { refusals, type ApplicationPlan } from './planner.ts';
-
-type Status = NonNullable<Placement['status']>;
-
-export interface Why {
-  readonly application: string;
-  readonly sites: readonly { readonly site: string; readonly instances: number; readonly reason: string }[];
-  /** Alternatives, and what speaks against each. */
-  readonly refused: readonly { readonly site: string; readonly reason: string }[];
-  readonly goals: ApplicationPlan['goals'];
-  readonly unmet: readonly string[];
-  /** Why a better placement was not taken. */
-  readonly kept: string | null;
-  /** What was moved last, oldest first. */
-  readonly moves: NonNullable<Status['moves']>;
-  /** Mean round trip of its requests, and what it costs per hour. */
-  readonly latencyMs: number;
-  readonly cost: number;
-}
+import { refusals } from './planner.ts';
 
 const LISTED = 12;
 const listed = (names: readonly string[]): string => (names.length === 0 ? 'none' : `${names.slice(0, LISTED).join(', ')}${names.length > LISTED ? `, and ${names.length - LISTED} more` : ''}`);

@@ -2,6 +2,7 @@
 import type { Json, JsonObject } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
 import type { Schema } from '../../api/schema.ts';
+import type { DryRun, Placed, UnderWay } from '../../api/scheduling.ts';
 import { dryRun, type Situation } from './dry-run.ts';
 import { keyOfName, requireSites, why } from './explain.ts';
 import type { Snapshot } from './global-scheduler.ts';
@@ -92,19 +93,18 @@ async function situationOf({ body, caller }: Asked, deps: RouteDeps, snapshot: S
   return { proposal, sitesDown, traffic: decodeTraffic((body['traffic'] ?? {}) as JsonObject, keyOf, snapshot.model.clientRegions) };
 }
 
-async function run(asked: Asked, deps: RouteDeps): Promise<unknown> {
+async function run(asked: Asked, deps: RouteDeps): Promise<DryRun> {
   const snapshot = snapshotOf(deps.source);
   return dryRun(snapshot, await situationOf(asked, deps, snapshot), sees(asked.caller));
 }
 
-/** What was decided and is not done yet: a site starts, drains, or cannot be acted on. */
-function underWay(snapshot: Snapshot, isVisible: (key: string) => boolean): unknown[] {
+function underWay(snapshot: Snapshot, isVisible: (key: string) => boolean): UnderWay[] {
   return [...snapshot.objects.placements].flatMap(([application, p]) =>
     isVisible(application) ? (p.status?.sites ?? []).flatMap((s) => (s.state === 'serving' ? [] : [{ application, site: s.site, state: s.state, ready: s.ready, instances: s.instances }])) : [],
   );
 }
 
-function placements(snapshot: Snapshot, isVisible: (key: string) => boolean): unknown {
+function placements(snapshot: Snapshot, isVisible: (key: string) => boolean): { readonly placements: readonly Placed[] } {
   return { placements: [...snapshot.objects.placements].flatMap(([application, p]) => (isVisible(application) ? [{ application, spec: p.spec, status: p.status ?? {} }] : [])) };
 }
 
@@ -124,7 +124,7 @@ export const ROUTES: readonly Route[] = [
   none({ path: '/v1/steering', summary: 'The fronts that serve an application for clients of a region, nearest reachable first.', mayBeOpen: true, parameters: [APPLICATION, need('clientRegion', 'Where the clients are.')], answers: '{ fronts: [{ site, address, port, ... }] }', answer: steering }),
   none({
     path: '/v1/plan', summary: 'What the next pass would change, and what is under way. Writes nothing.', plans: true, answers: 'DryRun and underWay',
-    answer: async (asked, deps) => ({ ...((await run(asked, deps)) as object), underWay: underWay(snapshotOf(deps.source), sees(asked.caller)) }),
+    answer: async (asked, deps) => ({ ...(await run(asked, deps)), underWay: underWay(snapshotOf(deps.source), sees(asked.caller)) }),
   }),
   none({
     method: 'POST', path: '/v1/plan', summary: 'What would change if these objects were applied. Writes nothing.', plans: true, answers: 'DryRun',
