@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
-import { testGlobal, TOKEN, until, type TestGlobal } from '../kit/global-process.ts';
+import { testGlobal, TOKEN, type TestGlobal } from '../kit/global-process.ts';
 import { suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 20_000, everyMs: 100 });
 const { it, run } = suite('global REST', { timeoutMs: 60_000 });
 
 const application = (name: string, o: object = {}, policy: object = { instances: { min: 2, max: 4 } }): object => ({

@@ -12,6 +12,7 @@ import { silentLogger } from '../../base/log.ts';
 import { globalStart } from '../../cloud/global.ts';
 import { testApiServer } from '../kit/api-server.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('global process', { timeoutMs: 30_000 });
 
@@ -48,13 +49,6 @@ it('places an application in a region, steers to it, explains it, and remembers 
   const get = async (path: string, port = global.restPort): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> => {
     const answer = await request(`https://127.0.0.1:${port}${path}`, { dispatcher: agent });
     return { status: answer.statusCode, body: (await answer.body.json()) as Record<string, unknown> };
-  };
-  const until = async (what: string, f: () => Promise<boolean>): Promise<void> => {
-    for (let i = 0; i < 80; i++) {
-      if (await f()) return;
-      await new Promise((r) => setTimeout(r, 100));
-    }
-    assert.fail(`never: ${what}`);
   };
   await until('a deployment in the region', async () => (await admin.list(Resources.Deployment, { tenant: 'all' })).items.some((d) => d.metadata.name === 'web-west-1'));
   const metrics = await (await request(`${global.url}/metrics`, { dispatcher: agent })).body.text();

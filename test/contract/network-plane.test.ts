@@ -16,6 +16,7 @@ import { memoryClient } from '../kit/memory-client.ts';
 import { meshTls } from '../kit/mesh-tls.ts';
 import { type CaseContext, suite } from '../kit/suite.ts';
 import { droplet, front, pod, relaySpec, site, subnet, vpc } from '../unit/mizar/kit.ts';
+import { until as untilSeen } from '../kit/until.ts';
 
 const { it, run } = suite('network plane', { timeoutMs: 20_000 });
 const mesh = meshTls();
@@ -30,19 +31,6 @@ const bare = <T extends KubeObject>(o: T): T => {
   const { uid: __, ...metadata } = o.metadata;
   return { ...rest, metadata } as unknown as T;
 };
-
-async function until<T>(what: string, look: () => Promise<T | null | undefined | false>, ms = 8_000): Promise<T> {
-  const deadline = Date.now() + ms;
-  for (;;) {
-    const found = await look().catch((error: unknown) => {
-      if (isMeshError(error, 'not-found')) return null;
-      throw error;
-    });
-    if (found !== null && found !== undefined && found !== false) return found;
-    if (Date.now() > deadline) throw new Error(`not so within ${ms} ms: ${what}`);
-    await new Promise((r) => setTimeout(r, 10));
-  }
-}
 
 async function startPlane(t: CaseContext, client: Client): Promise<NetworkPlane> {
   const plane = createNetworkPlane({ client, region: 'west', grpc: { host: '127.0.0.1', port: 0, tls: regionTls }, log: silentLogger });
@@ -69,6 +57,9 @@ async function region(): Promise<Client> {
 
 const image = { containers: [{ name: 'c', image: 'busybox' }] };
 const makePod = (client: Client, name: string, on: string, more: Partial<Pod['spec']> = { vpc: 'shop' }): Promise<Pod> => client.create<Pod>(Resources.Pod, bare(pod(name, on, { ...image, ...more })));
+/** Not found is "not yet": everything here appears after a while. */
+const until = <T>(what: string, look: () => Promise<T | null | undefined | false>, withinMs = 8_000): Promise<T> =>
+  untilSeen(what, () => look().catch((error: unknown) => (isMeshError(error, 'not-found') ? null : Promise.reject(error as Error))), { withinMs });
 const endpointOf = (client: Client, name: string): Promise<Endpoint> => until(`endpoint of ${name}`, () => client.get<Endpoint>(Resources.Endpoint, acme, `default.${name}`));
 const killPod = (client: Client, name: string): Promise<void> => client.delete(Resources.Pod, { tenant: 'acme', namespace: 'default' }, name, { gracePeriodSeconds: 0 });
 

@@ -11,16 +11,10 @@ import { silentLogger } from '../../base/log.ts';
 import { regionCheck, regionStart } from '../../cloud/main.ts';
 import { hasEtcd, startEtcd } from '../kit/etcd.ts';
 import { type CaseContext, suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 15_000 });
 const { it, skip, run } = suite('a region on etcd', { timeoutMs: 40_000 });
-
-async function until<T>(what: string, look: () => Promise<T | null | false>): Promise<T> {
-  for (const end = Date.now() + 15_000; Date.now() < end; await new Promise((r) => setTimeout(r, 50))) {
-    const found = await look();
-    if (found !== null && found !== false) return found;
-  }
-  throw new Error(`not within 15 s: ${what}`);
-}
 
 async function regionOn(t: CaseContext, store: object): Promise<{ readonly client: ReturnType<typeof createHttpClient>; stop(): Promise<void> }> {
   const dir = mkdtempSync(join(tmpdir(), 'px-region-etcd-'));

@@ -12,7 +12,9 @@ import { Resources } from '../../api/resources.ts';
 import { regionCheck } from '../../cloud/main.ts';
 import { regionProcess, type RegionProcess } from '../kit/region-process.ts';
 import { suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 15_000 });
 const { it, skip, run } = suite('a region process', { timeoutMs: 50_000 });
 const CLUSTER = { tenant: null, namespace: null } as const;
 const hasKubectl = (process.env['PATH'] ?? '').split(':').some((d) => existsSync(join(d, 'kubectl')));
@@ -21,14 +23,6 @@ const deployment = (image: string): string => JSON.stringify({
   apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' },
   spec: { replicas: 3, selector: { matchLabels: { app: 'web' } }, template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image, resources: { requests: { cpu: '100m', memory: '32Mi' } } }] } } },
 });
-
-async function until<T>(what: string, look: () => Promise<T | null | false>): Promise<T> {
-  for (const end = Date.now() + 15_000; Date.now() < end; await new Promise((r) => setTimeout(r, 50))) {
-    const found = await look();
-    if (found !== null && found !== false) return found;
-  }
-  throw new Error(`not within 15 s: ${what}`);
-}
 
 async function registerNode(client: HttpClient, name: string): Promise<void> {
   const conditions = ['Ready', 'ContainerRuntimeReady'].map((type) => ({ type, status: 'True' }));

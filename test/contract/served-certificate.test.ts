@@ -13,14 +13,11 @@ import { createAuthority, createRegionAuthority, issueToFiles } from '../../cert
 import { spiffe } from '../../certs/names.ts';
 import { regionStart } from '../../cloud/main.ts';
 import { suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 12_000 });
 const { it, run } = suite('a region’s certificate', { timeoutMs: 30_000 });
 const PLACE = { tenant: 'system', namespace: 'default' } as const;
-
-async function until(what: string, look: () => Promise<boolean> | boolean): Promise<void> {
-  for (const end = Date.now() + 12_000; Date.now() < end; await new Promise((r) => setTimeout(r, 50))) if (await look()) return;
-  throw new Error(`not within 12 s: ${what}`);
-}
 
 it('is another one for new handshakes as soon as its files are, and an open watch goes on', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'px-served-'));

@@ -6,7 +6,9 @@ import { execa } from 'execa';
 import { buildImages, WEB_IMAGE } from '../../edge/images/build.ts';
 import { inOwnNetns } from '../kit/own-netns.ts';
 import { suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 60_000, everyMs: 200 });
 const MAIN = join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
 const cache = join(process.env['PROXIMA_STATE'] ?? '/tmp/proxima-test-cache', 'images');
 const has = (program: string): boolean => (process.env['PATH'] ?? '').split(':').some((d) => existsSync(join(d, program)));
@@ -23,16 +25,6 @@ interface Ended {
 
 interface PodList {
   readonly items: readonly { readonly metadata: { readonly name: string; readonly deletionTimestamp?: string }; readonly status?: { readonly phase?: string; readonly podIP?: string; readonly conditions?: readonly { readonly type: string; readonly status: string }[] } }[];
-}
-
-async function until<T>(what: string, f: () => Promise<T | null>): Promise<T> {
-  const end = Date.now() + 60_000;
-  for (;;) {
-    const found = await f();
-    if (found !== null) return found;
-    if (Date.now() > end) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
 }
 
 /** Processes whose cgroup is of this node: its pods. */

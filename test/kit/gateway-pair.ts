@@ -18,6 +18,7 @@ import { spiffe } from '../../certs/names.ts';
 import { createToken } from '../../certs/token.ts';
 import type { CaseContext } from './suite.ts';
 import type { GatewayCommand } from './gateway-process.ts';
+import { until } from './until.ts';
 
 /** Code that was stripped once is not stripped again: the daemons run so too, and it is a fifth of their memory. */
 const NODE_COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/compile');
@@ -93,16 +94,6 @@ export interface Pair {
 export interface PairOptions {
   readonly services?: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
   readonly edge?: Record<string, unknown>;
-}
-
-export async function until<T>(what: string, read: () => Promise<T | null | undefined | false> | T | null | undefined | false, limitMs = 8_000): Promise<T> {
-  const end = performance.now() + limitMs;
-  for (;;) {
-    const value = await read();
-    if (value) return value;
-    if (performance.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((r) => setTimeout(r, 20));
-  }
 }
 
 export async function gatewayPair(t: CaseContext, options: PairOptions = {}): Promise<Pair> {

@@ -102,10 +102,3 @@ export async function testGlobal(t: CaseContext, rest: object = {}, { sites = SI
   };
 }
 
-export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (await isSo()) return;
-    await new Promise((r) => setTimeout(r, 100));
-  }
-  throw new Error(`never: ${what}`);
-}

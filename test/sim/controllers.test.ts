@@ -8,6 +8,7 @@ import { systemClock, type Clock } from '../../base/clock.ts';
 import { createControllers } from '../../cloud/arktos/controllers.ts';
 import { memoryClient } from '../kit/memory-client.ts';
 import { suite, type CaseContext } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('controllers of a region', { timeoutMs: 20_000 });
 const PLACE = { tenant: 'acme', namespace: 'default' } as const;
@@ -17,11 +18,6 @@ const CLUSTER = { tenant: null, namespace: null } as const;
 function fastClock(factor: number): Clock {
   const start = Date.now();
   return { now: () => start + (Date.now() - start) * factor, sleep: (ms, signal) => systemClock.sleep(ms / factor, signal) };
-}
-
-async function until(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 8_000; Date.now() < end; await new Promise((r) => setTimeout(r, 20))) if (await look()) return;
-  throw new Error(`not within 8 s: ${what}`);
 }
 
 async function region(t: CaseContext, clock: Clock = systemClock): Promise<Client> {

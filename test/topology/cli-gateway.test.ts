@@ -10,9 +10,10 @@ import { Resources } from '../../api/resources.ts';
 import { issueToFiles } from '../../certs/authority.ts';
 import { loadIdentity } from '../../certs/enrol.ts';
 import { spiffe } from '../../certs/names.ts';
-import { fetchTls, gatewayPair, httpService, until } from '../kit/gateway-pair.ts';
+import { fetchTls, gatewayPair, httpService } from '../kit/gateway-pair.ts';
 import { regionProcess } from '../kit/region-process.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const MAIN = join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
 const { it, run } = suite('command line and gateways', { timeoutMs: 60_000 });

@@ -16,7 +16,9 @@ import { edgeNode } from '../kit/edge-node.ts';
 import { memoryClient } from '../kit/memory-client.ts';
 import { inOwnNetns } from '../kit/own-netns.ts';
 import { suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 20_000, retriesErrors: true });
 const cache = join(process.env['PROXIMA_STATE'] ?? '/tmp/proxima-test-cache', 'images');
 const refused = !existsSync('/usr/bin/containerd') ? 'no containerd on this machine' : await inOwnNetns(import.meta.filename, () => buildImages(cache));
 const { it, skip, run } = suite('node agent', { timeoutMs: 60_000 });
@@ -32,18 +34,6 @@ function ask(address: string): Promise<string> {
     request.on('timeout', () => request.destroy(new Error('no answer in time')));
     request.on('error', reject);
   });
-}
-
-async function until<T>(what: string, f: () => Promise<T>, ms = 20_000): Promise<T> {
-  const end = Date.now() + ms;
-  for (;;) {
-    try {
-      return await f();
-    } catch (error) {
-      if (Date.now() > end) throw new Error(`${what}: ${(error as Error).message}`, { cause: error });
-      await new Promise((resolve) => setTimeout(resolve, 25));
-    }
-  }
 }
 
 /** What the network plane does for a pod: an endpoint in a subnet of a VPC. */

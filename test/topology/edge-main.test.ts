@@ -16,7 +16,9 @@ import { buildImages, WEB_IMAGE } from '../../edge/images/build.ts';
 import { testApiServer } from '../kit/api-server.ts';
 import { inOwnNetns } from '../kit/own-netns.ts';
 import { suite } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 25_000, everyMs: 50, retriesErrors: true });
 const cache = join(process.env['PROXIMA_STATE'] ?? '/tmp/proxima-test-cache', 'images');
 const refused = !existsSync('/usr/bin/containerd') ? 'no containerd on this machine' : await inOwnNetns(import.meta.filename, () => buildImages(cache, { containersOnly: true }));
 const { it, skip, run } = suite('agent process', { timeoutMs: 45_000 });
@@ -37,16 +39,6 @@ function ask(port: number, path: string, as: Pems): Promise<{ readonly status: n
     r.on('error', reject);
     r.end();
   });
-}
-
-async function until<T>(what: string, f: () => Promise<T | false>): Promise<T> {
-  const end = Date.now() + 25_000;
-  for (;;) {
-    const found = await f().catch((error: Error) => error);
-    if (found !== false && !(found instanceof Error)) return found;
-    if (Date.now() > end) throw new Error(`not in time: ${what}${found instanceof Error ? `: ${found.message}` : ''}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 if (refused !== null) skip('real containerd', refused);

@@ -12,9 +12,10 @@ import { silentLogger } from '../../base/log.ts';
 import { enrol, loadIdentity, type LoadedIdentity } from '../../certs/enrol.ts';
 import { Renewal } from '../../edge/agent/renewal.ts';
 import { renewedClient } from '../../edge/renewed-client.ts';
-import { gatewayPair, until } from '../kit/gateway-pair.ts';
+import { gatewayPair } from '../kit/gateway-pair.ts';
 import { suite } from '../kit/suite.ts';
 import type { CaseContext } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('edge/renewal', { timeoutMs: 30_000 });
 const DAY_MS = 86_400_000;

@@ -17,8 +17,8 @@ import { AgentEndpoint } from '../../edge/agent/logs.ts';
 import { Records } from '../../edge/agent/records.ts';
 import type { VmRuntime } from '../../edge/agent/vm/runtime.ts';
 import { cloudGatewayStart, edgeGatewayStart } from '../../gateway/main.ts';
-import { until } from '../kit/gateway-pair.ts';
 import { type CaseContext, suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('gateway/agents', { timeoutMs: 40_000 });
 const CLUSTER = { tenant: null, namespace: null } as const;

@@ -2,9 +2,10 @@ import { connect as tlsConnect } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
 import * as assert from 'uvu/assert';
 import { spiffe } from '../../certs/names.ts';
-import { fetchTls, gatewayPair, httpService, tcpService, until } from '../kit/gateway-pair.ts';
+import { fetchTls, gatewayPair, httpService, tcpService } from '../kit/gateway-pair.ts';
 import type { Credential } from '../kit/gateway-pair.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('gateway/load', { timeoutMs: 30_000 });
 const callers = ['spiffe://proxima/tenant/acme/*'];
@@ -45,7 +46,7 @@ it('holds little for a reader that does not read, serves others meanwhile, and l
   let got = 0;
   slow.on('data', (d: Buffer) => (got += d.length));
   slow.resume();
-  await until('everything arrives', () => got === TOTAL, 20_000);
+  await until('everything arrives', () => got === TOTAL, { withinMs: 20_000 });
 });
 
 it('changes its certificate without dropping a connection', async (t) => {

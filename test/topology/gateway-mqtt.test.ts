@@ -4,9 +4,10 @@ import mqtt from 'mqtt';
 import type { MqttClient } from 'mqtt';
 import * as assert from 'uvu/assert';
 import { spiffe } from '../../certs/names.ts';
-import { gatewayPair, httpService, until } from '../kit/gateway-pair.ts';
+import { gatewayPair, httpService } from '../kit/gateway-pair.ts';
 import type { Credential } from '../kit/gateway-pair.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, skip, run } = suite('gateway/mqtt', { timeoutMs: 30_000 });
 const exec = promisify(execFile);
@@ -37,7 +38,7 @@ it('loses no acknowledged message over an uplink cut and a kill -9 of the edge g
   assert.is(acked.length, 500);
   await pair.cloud.kill('SIGCONT');
   const again = await pair.startEdge(pair.edgeConfig);
-  await until('every acknowledged message arrives', () => acked.every((n) => seen.has(n)), 15_000);
+  await until('every acknowledged message arrives', () => acked.every((n) => seen.has(n)), { withinMs: 15_000 });
   assert.ok(again.mqtt > 0);
 });
 
@@ -105,7 +106,7 @@ it('refuses clearly when the queue is full, and takes messages again once the re
     } catch {
       return false; // still full
     }
-  }, 10_000);
+  }, { withinMs: 10_000 });
 });
 
 const mosquitto = spawnSync('mosquitto_pub', ['--help']).error === undefined;

@@ -6,9 +6,10 @@ import { Resources } from '../../api/resources.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
 import { enrol } from '../../certs/enrol.ts';
 import { spiffe } from '../../certs/names.ts';
-import { fetchTls, gatewayPair, httpService, tcpService, until } from '../kit/gateway-pair.ts';
+import { fetchTls, gatewayPair, httpService, tcpService } from '../kit/gateway-pair.ts';
 import type { Credential, Pair } from '../kit/gateway-pair.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('gateway/presences', { timeoutMs: 20_000 });
 

@@ -13,8 +13,8 @@ import { revokeSerial } from '../../certs/revocation.ts';
 import { createToken } from '../../certs/token.ts';
 import { regionStart } from '../../cloud/main.ts';
 import { cloudGatewayStart, edgeGatewayStart } from '../../gateway/main.ts';
-import { until } from '../kit/gateway-pair.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 
 const { it, run } = suite('gateway/region', { timeoutMs: 30_000 });
 

@@ -6,9 +6,11 @@ import * as assert from 'uvu/assert';
 import type { Allocation } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
 import { trafficIn } from '../../cli/input-files.ts';
-import { testGlobal, until, type TestGlobal, type TestGlobalOptions } from '../kit/global-process.ts';
+import { testGlobal, type TestGlobal, type TestGlobalOptions } from '../kit/global-process.ts';
 import { suite, type CaseContext } from '../kit/suite.ts';
+import { waiter } from '../kit/until.ts';
 
+const until = waiter({ withinMs: 20_000, everyMs: 100 });
 const { it, skip, run } = suite('policies by kubectl', { timeoutMs: 90_000 });
 const EXAMPLES = join(import.meta.dirname, '../../docs/examples');
 

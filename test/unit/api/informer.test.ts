@@ -7,15 +7,12 @@ import { Resources } from '../../../api/resources.ts';
 import { silentLogger } from '../../../base/log.ts';
 import { memoryClient } from '../../kit/memory-client.ts';
 import { suite } from '../../kit/suite.ts';
+import { until } from '../../kit/until.ts';
 
 const { it, run } = suite('informer');
 
 const config = (name: string): KubeObject => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: 'default', tenant: 'acme' } });
 const place = { tenant: 'acme', namespace: 'default' };
-
-async function until(what: () => boolean): Promise<void> {
-  while (!what()) await new Promise((r) => setTimeout(r, 2));
-}
 
 it('holds what was there before and follows what changes', async (t) => {
   const client = await memoryClient();
@@ -30,7 +27,7 @@ it('holds what was there before and follows what changes', async (t) => {
   await client.create(Resources.ConfigMap, config('b'));
   await client.patch(Resources.ConfigMap, place, 'a', { data: { k: 'v' } });
   await client.delete(Resources.ConfigMap, place, 'b');
-  await until(() => heard.length === 4);
+  await until('four events are heard', () => heard.length === 4);
   assert.equal(heard, ['acme/default/a new', 'acme/default/b new', 'acme/default/a changed', 'acme/default/b gone']);
   assert.equal(informer.list().map((o) => o.metadata.name), ['a']);
 });
@@ -59,7 +56,7 @@ it('lists again when its position is gone, and says what vanished meanwhile', as
   await informer.start(t.signal);
   await informer.synced;
   assert.is(informer.list().length, 2);
-  await until(() => gone.length === 1);
+  await until('one is gone', () => gone.length === 1);
   assert.equal(gone, ['acme/default/b']);
 });
 

@@ -7,16 +7,12 @@ import { silentLogger } from '../../../base/log.ts';
 import { createControllers } from '../../../cloud/arktos/controllers.ts';
 import { testApiServer } from '../../kit/api-server.ts';
 import { suite } from '../../kit/suite.ts';
+import { until } from '../../kit/until.ts';
 
 const { it, run } = suite('a glance before decoding', { timeoutMs: 20_000 });
 const PLACE = { tenant: 'system', namespace: 'default' } as const;
 
 const map = (name: string, meta: object = {}): KubeObject => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, ...PLACE, ...meta } });
-
-async function until(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end; await new Promise((r) => setTimeout(r, 20))) if (await look()) return;
-  throw new Error(`not within 10 s: ${what}`);
-}
 
 it('leaves out what is of no use, tells what ceases to be, and tells every end', async (t) => {
   const { server } = await testApiServer(t);

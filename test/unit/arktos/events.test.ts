@@ -8,6 +8,7 @@ import { type Event, eventOf, Events, spend } from '../../../cloud/arktos/events
 import { podNotes } from '../../../cloud/arktos/happenings.ts';
 import { testApiServer } from '../../kit/api-server.ts';
 import { suite } from '../../kit/suite.ts';
+import { until } from '../../kit/until.ts';
 
 const { it, run } = suite('events', { timeoutMs: 20_000 });
 const PLACE = { tenant: 'system', namespace: 'default' } as const;
@@ -19,11 +20,6 @@ const pod = (more: { readonly state?: object; readonly restarts?: number; readon
   spec: { nodeName: 'n1', containers: [] },
   status: { conditions: more.ready === undefined ? [] : [{ type: 'Ready', status: more.ready, message: 'GET / gave 500' }], containerStatuses: more.state === undefined ? [] : [{ name: 'web', restartCount: more.restarts ?? 0, state: more.state }] },
 }) as unknown as Pod;
-
-async function until(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end; await new Promise((r) => setTimeout(r, 30))) if (await look()) return;
-  throw new Error(`not within 10 s: ${what}`);
-}
 
 it('tells what happens to a pod, and not what is the same as before', () => {
   const of = (before: Pod | null, now: Pod | null): string => podNotes(before, now).map((n) => `${n.reason}: ${n.message}`).join('; ');
