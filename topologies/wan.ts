@@ -9,11 +9,11 @@ import { MeshError } from '../api/errors.ts';
 import type { WanLink, WanProcess } from './lab.ts';
 import type { Impairment } from './model.ts';
 
-const source = join(import.meta.dirname, 'wan', 'wan.c');
+const [source, ...included] = ['wan.c', 'link.h'].map((f) => join(import.meta.dirname, 'wan', f)) as [string, string];
 
 async function build(stateDir: string): Promise<string> {
   const binary = join(stateDir, 'wan');
-  if (existsSync(binary) && statSync(binary).mtimeMs >= statSync(source).mtimeMs) return binary;
+  if (existsSync(binary) && [source, ...included].every((f) => statSync(binary).mtimeMs >= statSync(f).mtimeMs)) return binary;
   mkdirSync(stateDir, { recursive: true });
   const compiler = (await execa('sh', ['-c', 'command -v clang || command -v cc'], { reject: false })).stdout.trim();
   if (compiler === '') throw new MeshError('missing-file', 'no C compiler for the WAN emulator', { next: 'apt-get install --no-install-recommends clang libc6-dev' });

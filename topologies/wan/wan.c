@@ -17,67 +17,19 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <sched.h>
-#include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
-#include <signal.h>
+#include "link.h"
 
-#define MAX_LINKS 256
-#define FRAME_MAX 2048
-/* Bounds memory and models a router's buffer: a queue longer than this drops at the tail. */
-#define QUEUE_MAX 4096
-
-struct frame {
-	struct frame *next;
-	uint64_t due_ns;
-	uint32_t len;
-	uint8_t data[FRAME_MAX];
-};
-
-struct side {
-	int fd;
-	struct frame *head, *tail; /* frames on their way to this side, in order of arrival there */
-	uint32_t queued;
-	uint64_t delivered, dropped;
-	uint64_t free_at_ns; /* when the transmitter of this direction is idle again */
-};
-
-struct link {
-	char id[128];
-	struct side side[2];
-	uint64_t delay_ns, jitter_ns;
-	uint32_t loss_ppm, rate_kbit;
-	int up;
-};
-
-static struct link links[MAX_LINKS];
-static int nlinks;
-static struct frame *pool;
-static uint64_t rng = 0x9e3779b97f4a7c15ull;
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t rnd64(uint64_t below)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return below ? rng % below : 0;
-}
+/* What epoll reports besides the sides of the links, whose number is twice the link's, plus one for the second side. */
+#define CONTROL 0xfffffffeu
+#define TIMER 0xffffffffu
 
 static void die(const char *what, const char *name)
 {
@@ -110,107 +62,6 @@ static int open_tap(const char *netns, const char *name)
 	return fd;
 }
 
-static void enqueue(struct link *l, struct side *to, struct frame *f)
-{
-	uint64_t now = now_ns(), start = to->free_at_ns > now ? to->free_at_ns : now;
-	uint64_t jitter = l->jitter_ns ? rnd64(2 * l->jitter_ns) : 0;
-
-	if (l->rate_kbit)
-		start += (uint64_t)f->len * 8000000ull / l->rate_kbit;
-	to->free_at_ns = start;
-	f->due_ns = start + l->delay_ns + jitter - (l->jitter_ns < l->delay_ns ? l->jitter_ns : l->delay_ns);
-	/* Frames of one direction stay in order: jitter varies the delay, it does not reorder. */
-	if (to->tail && f->due_ns < to->tail->due_ns)
-		f->due_ns = to->tail->due_ns;
-	f->next = NULL;
-	if (to->tail)
-		to->tail->next = f;
-	else
-		to->head = f;
-	to->tail = f;
-	to->queued++;
-}
-
-static struct frame *take(void)
-{
-	struct frame *f = pool;
-
-	if (f) {
-		pool = f->next;
-		return f;
-	}
-	return malloc(sizeof(struct frame));
-}
-
-static void give(struct frame *f)
-{
-	f->next = pool;
-	pool = f;
-}
-
-static void receive(struct link *l, int from)
-{
-	struct side *to = &l->side[!from];
-
-	for (int i = 0; i < 64; i++) {
-		struct frame *f = take();
-		ssize_t n;
-
-		if (!f)
-			return;
-		n = read(l->side[from].fd, f->data, FRAME_MAX);
-		if (n <= 0) {
-			give(f);
-			return;
-		}
-		f->len = (uint32_t)n;
-		if (!l->up || to->queued >= QUEUE_MAX || (l->loss_ppm && rnd64(1000000) < l->loss_ppm)) {
-			to->dropped++;
-			give(f);
-			continue;
-		}
-		enqueue(l, to, f);
-	}
-}
-
-/* Sends what is due; returns when the next frame of any link is, or 0. */
-static uint64_t flush(void)
-{
-	uint64_t next = 0, now = now_ns();
-
-	for (int i = 0; i < nlinks; i++) {
-		for (int s = 0; s < 2; s++) {
-			struct side *to = &links[i].side[s];
-
-			while (to->head && to->head->due_ns <= now) {
-				struct frame *f = to->head;
-
-				to->head = f->next;
-				if (!to->head)
-					to->tail = NULL;
-				to->queued--;
-				/* A full tap drops, as a wire would. */
-				if (links[i].up && write(to->fd, f->data, f->len) >= 0)
-					to->delivered++;
-				else
-					to->dropped++;
-				give(f);
-			}
-			if (to->head && (!next || to->head->due_ns < next))
-				next = to->head->due_ns;
-		}
-	}
-	return next;
-}
-
-static struct link *find(const char *id)
-{
-	for (int i = 0; i < nlinks; i++)
-		if (!strcmp(links[i].id, id))
-			return &links[i];
-	return NULL;
-}
-
 static void control(int fd)
 {
 	char buf[512], id[128], verb[16], counts[128];
@@ -236,12 +87,9 @@ static void control(int fd)
 		snprintf(counts, sizeof(counts), "ok %llu %llu %llu %llu", (unsigned long long)l->side[1].delivered, (unsigned long long)l->side[1].dropped,
 			 (unsigned long long)l->side[0].delivered, (unsigned long long)l->side[0].dropped);
 		answer = counts;
-	} else if (!strcmp(verb, "set") && sscanf(buf, "%*s %*s %llu %llu %llu %llu", &delay, &jitter, &loss, &rate) == 4) {
-		l->delay_ns = delay * 1000;
-		l->jitter_ns = jitter * 1000;
-		l->loss_ppm = (uint32_t)loss;
-		l->rate_kbit = (uint32_t)rate;
-	} else
+	} else if (!strcmp(verb, "set") && sscanf(buf, "%*s %*s %llu %llu %llu %llu", &delay, &jitter, &loss, &rate) == 4)
+		impair(l, delay, jitter, loss, rate);
+	else
 		answer = "error expected: up LINK, down LINK, count LINK or set LINK DELAY JITTER LOSS RATE";
 	if (plen > sizeof(sa_family_t))
 		sendto(fd, answer, strlen(answer), 0, (struct sockaddr *)&peer, plen);
@@ -282,10 +130,66 @@ static int tell(const char *path, const char *message)
 	return strncmp(buf, "ok", 2) != 0;
 }
 
+static void watch(int ep, int fd, uint32_t which)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u32 = which };
+
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e))
+		die("watch", "a descriptor");
+}
+
+/* One link of standard input: 1 when there was one, 0 at the end, -1 when the line says something else. */
+static int read_link(int ep)
+{
+	char line[1024], na[128], ia[32], nb[128], ib[32];
+	unsigned long long delay, jitter, loss, rate;
+	struct link *l = &links[nlinks];
+
+	if (!fgets(line, sizeof(line), stdin) || line[0] == '\n')
+		return 0;
+	if (nlinks == MAX_LINKS ||
+	    sscanf(line, "%127s %127s %31s %127s %31s %llu %llu %llu %llu %d", l->id, na, ia, nb, ib, &delay, &jitter, &loss, &rate, &l->up) != 10) {
+		fprintf(stderr, "wan: cannot read: %s", line);
+		return -1;
+	}
+	impair(l, delay, jitter, loss, rate);
+	l->side[0].fd = open_tap(na, ia);
+	l->side[1].fd = open_tap(nb, ib);
+	for (uint32_t s = 0; s < 2; s++)
+		watch(ep, l->side[s].fd, (uint32_t)nlinks * 2 + s);
+	nlinks++;
+	return 1;
+}
+
+static void serve(int ep, int ctl, int timer)
+{
+	for (;;) {
+		struct epoll_event got[64];
+		int n = epoll_wait(ep, got, 64, -1);
+		uint64_t next;
+
+		for (int i = 0; i < n; i++) {
+			uint32_t w = got[i].data.u32;
+
+			if (w == CONTROL)
+				control(ctl);
+			else if (w == TIMER)
+				continue;
+			else if (got[i].events & (EPOLLERR | EPOLLHUP)) /* the tap was deleted: an error that never ends */
+				epoll_ctl(ep, EPOLL_CTL_DEL, links[w / 2].side[w % 2].fd, NULL);
+			else
+				receive(&links[w / 2], (int)(w % 2));
+		}
+		next = flush();
+		/* An absolute time of zero would disarm the timer; that is what "nothing queued" wants. */
+		struct itimerspec at = { .it_value = { .tv_sec = (time_t)(next / 1000000000ull), .tv_nsec = (long)(next % 1000000000ull) } };
+		timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	char line[1024];
-	int home, ep, timer, ctl;
+	int home, ep, timer, ctl, more;
 
 	if (argc == 4 && !strcmp(argv[1], "--tell"))
 		return tell(argv[2], argv[3]);
@@ -298,60 +202,17 @@ int main(int argc, char **argv)
 	timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	/* The default slack of 50 us is fine on a server and coarse against a 500 us link. */
 	prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
-	while (fgets(line, sizeof(line), stdin) && line[0] != '\n') {
-		char na[128], ia[32], nb[128], ib[32];
-		unsigned long long delay, jitter, loss, rate;
-		int up;
-		struct link *l = &links[nlinks];
-
-		if (nlinks == MAX_LINKS || sscanf(line, "%127s %127s %31s %127s %31s %llu %llu %llu %llu %d", l->id, na, ia, nb, ib, &delay, &jitter, &loss, &rate, &up) != 10) {
-			fprintf(stderr, "wan: cannot read: %s", line);
-			return 2;
-		}
-		l->delay_ns = delay * 1000;
-		l->jitter_ns = jitter * 1000;
-		l->loss_ppm = (uint32_t)loss;
-		l->rate_kbit = (uint32_t)rate;
-		l->up = up;
-		l->side[0].fd = open_tap(na, ia);
-		l->side[1].fd = open_tap(nb, ib);
-		for (int s = 0; s < 2; s++) {
-			struct epoll_event e = { .events = EPOLLIN, .data.u32 = (uint32_t)(nlinks * 2 + s) };
-
-			epoll_ctl(ep, EPOLL_CTL_ADD, l->side[s].fd, &e);
-		}
-		nlinks++;
-	}
+	while ((more = read_link(ep)) > 0)
+		;
+	if (more < 0)
+		return 2;
 	if (setns(home, CLONE_NEWNET))
 		die("return to", "own namespace");
 	ctl = control_socket(argv[1]);
-	struct epoll_event e = { .events = EPOLLIN, .data.u32 = 0xfffffffe };
-	epoll_ctl(ep, EPOLL_CTL_ADD, ctl, &e);
-	e.data.u32 = 0xffffffff;
-	epoll_ctl(ep, EPOLL_CTL_ADD, timer, &e);
+	watch(ep, ctl, CONTROL);
+	watch(ep, timer, TIMER);
 	signal(SIGPIPE, SIG_IGN);
 	printf("ready\n");
 	fflush(stdout);
-	for (;;) {
-		struct epoll_event got[64];
-		int n = epoll_wait(ep, got, 64, -1);
-		uint64_t next;
-
-		for (int i = 0; i < n; i++) {
-			uint32_t w = got[i].data.u32;
-
-			if (w == 0xfffffffe)
-				control(ctl);
-			else if (w == 0xffffffff)
-				continue;
-			else if (got[i].events & (EPOLLERR | EPOLLHUP)) /* the tap was deleted: an error that never ends */
-				epoll_ctl(ep, EPOLL_CTL_DEL, links[w / 2].side[w % 2].fd, NULL);
-			else
-				receive(&links[w / 2], (int)(w % 2));
-		}
-		next = flush();
-		/* An absolute time of zero would disarm the timer; that is what "nothing queued" wants. */
-		struct itimerspec at = { .it_value = { .tv_sec = (time_t)(next / 1000000000ull), .tv_nsec = (long)(next % 1000000000ull) } };
-		timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
-	}
+	serve(ep, ctl, timer);
 }
