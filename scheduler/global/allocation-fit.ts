@@ -7,8 +7,9 @@ import { applicationOf, fitsSelector, isCentral, membersOf, replicasOf, type Cho
 import type { Snapshot } from './global-scheduler.ts';
 import type { ApplicationModel, Model, SiteModel } from './model.ts';
 import { roomFor } from './others.ts';
-import { plan, refusals, type ApplicationPlan } from './planner.ts';
+import { plan, type ApplicationPlan } from './planner.ts';
 import { portRefusals } from './ports.ts';
+import { refusals } from './refusals.ts';
 import { keyOf } from './region-objects.ts';
 import { applicationModel } from './world.ts';
 
@@ -84,7 +85,7 @@ function tryOut(allocation: Allocation, members: readonly Member[], choice: Choi
     of: new Map(members.map((m) => [m, planOf(m)])),
     against(member, site) {
       const [app, its] = [models.get(member), planOf(member)];
-      return app === undefined || its === undefined ? null : (refusals(model, app, its, made.used, now).find((r) => r.site === site)?.reason ?? null);
+      return app === undefined || its === undefined ? null : (refusals(model, app, made).find((r) => r.site === site)?.reason ?? null);
     },
   };
 }

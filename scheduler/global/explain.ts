@@ -2,7 +2,7 @@
 import { MeshError } from '../../api/errors.ts';
 import type { Why } from '../../api/scheduling.ts';
 import type { Snapshot } from './global-scheduler.ts';
-import { refusals } from './planner.ts';
+import { refusals } from './refusals.ts';
 
 const LISTED = 12;
 const listed = (names: readonly string[]): string => (names.length === 0 ? 'none' : `${names.slice(0, LISTED).join(', ')}${names.length > LISTED ? `, and ${names.length - LISTED} more` : ''}`);
@@ -36,7 +36,7 @@ export function why(snapshot: Snapshot, key: string, site?: string): Why {
   return {
     application: key,
     sites: planned.sites.filter(isAsked).map(({ site: name, instances, reason }) => ({ site: name, instances, reason })),
-    refused: refusals(snapshot.model, model, planned, snapshot.plan.used, snapshot.at).filter(isAsked),
+    refused: refusals(snapshot.model, model, snapshot.plan).filter(isAsked),
     goals: planned.goals.filter((g) => site === undefined || g.servedFrom === site),
     unmet: planned.unmet,
     kept: planned.kept,

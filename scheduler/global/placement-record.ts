@@ -3,8 +3,9 @@ import type { Application, Placement } from '../../api/kinds/mesh.ts';
 import { MEMORY_ANNOTATION, type Memory } from './memory.ts';
 import { isUsable, type MoveDecision, readyOf } from './mover-model.ts';
 import type { SeenSite } from './observe.ts';
-import { type ApplicationPlan, refusals } from './planner.ts';
+import type { ApplicationPlan } from './planner.ts';
 import type { Records } from './records.ts';
+import { refusals } from './refusals.ts';
 import { applicationNamed, type Surroundings } from './surroundings.ts';
 
 export interface Recorded {
@@ -32,7 +33,7 @@ export function placementRecord(r: Recorded): Parameters<Records['placement']>[2
     status: {
       sites: sitesOf(r),
       goals: planned.goals.map((g) => ({ ...g, predictedMs: Math.round(g.predictedMs) })),
-      refused: isChanged && model !== undefined ? refusals(around.model, model, planned, around.plan.used, around.now).slice(0, REFUSED_KEPT) : (before?.status?.refused ?? []),
+      refused: isChanged && model !== undefined ? refusals(around.model, model, around.plan).slice(0, REFUSED_KEPT) : (before?.status?.refused ?? []),
       moves: movesOf(r),
       message: planned.unmet.length > 0 ? planned.unmet.join('; ') : 'all goals met',
     },

@@ -8,7 +8,6 @@ import { compose, type Composing } from './compose.ts';
 import { countInstances, steady } from './counts.ts';
 import { apartOf, Decider, type Others, type Setting } from './decide.ts';
 import type { Entry } from './entry.ts';
-import { hindrance, type Outlook } from './hindrance.ts';
 import { Joint } from './joint/joint.ts';
 import { Ledger } from './joint/ledger.ts';
 import type { ApplicationModel, Model, Placements, SiteInstances } from './model.ts';
@@ -192,22 +191,3 @@ export class Replanner {
 }
 
 const NO_SITES: readonly PlannedSite[] = [];
-
-/** Why sites are not used by an application: only computed when somebody asks. `placed`: where the others are, for those that it is kept apart from. */
-export function refusals(model: Model, app: ApplicationModel, planned: ApplicationPlan, used: Float64Array, now: number, placed?: ReadonlyMap<string, ApplicationPlan>): readonly { readonly site: string; readonly reason: string }[] {
-  const main = app.demand.toSorted((a, b) => b.rps - a.rps)[0];
-  const serving = planned.serves.find((s) => main !== undefined && s.clientRegion === model.clientRegions[main.region]);
-  const apart = placed === undefined ? NO_KEYS : (apartOf(model.applications).get(app.key) ?? NO_KEYS);
-  const outlook: Outlook = { model, now, capacity: new Capacity(model), used, apart: () => apart, isAt: (key, site) => placed?.get(key)?.sites.some((s) => s.site === site) === true };
-  return model.sites.flatMap((site, s) => {
-    if (planned.sites.some((p) => p.site === site.name)) return [];
-    const because = (reason: string): readonly { site: string; reason: string }[] => [{ site: site.name, reason }];
-    const hinders = hindrance(outlook, app, s);
-    if (hinders !== null) return because(hinders);
-    if (main === undefined || serving === undefined) return because('is not needed: no demand asks for it');
-    const way = model.rtt[main.region * model.sites.length + s] as number;
-    const region = model.clientRegions[main.region] as string;
-    if (Number.isNaN(way)) return because(`has no measured latency from client region ${region}`);
-    return because(way >= serving.rttMs ? `is ${way.toFixed(1)} ms from client region ${region}; ${serving.site} serves it from ${serving.rttMs.toFixed(1)} ms` : `would gain client region ${region} ${(serving.rttMs - way).toFixed(1)} ms, which does not pay for the instance or the move`);
-  });
-}

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { refusedByPolicy } from '../../../../scheduler/global/eligible.ts';
-import { plan, refusals, Replanner } from '../../../../scheduler/global/planner.ts';
+import { plan, Replanner } from '../../../../scheduler/global/planner.ts';
+import { refusals } from '../../../../scheduler/global/refusals.ts';
 import { suite } from '../../../kit/suite.ts';
 import { app, placed, site, SITES, where, world, type Asked } from './kit.ts';
 
@@ -52,7 +53,7 @@ for (const [what, o, expected, reason] of cases) {
     assert.deepEqual(where(p, 'web'), expected);
     const [asked, planned] = [model.applications[0], p.applications.get('acme/default/web')];
     assert.ok(asked !== undefined && planned !== undefined);
-    assert.ok(refusals(model, asked, planned, p.used, NOW).some((r) => reason.test(r.reason)));
+    assert.ok(refusals(model, asked, p).some((r) => reason.test(r.reason)));
     if (Object.keys(expected).length === 0) assert.match(planned.unmet.join(), /no site is allowed/);
   });
 }
