@@ -2,6 +2,7 @@
  * The one way to speak to a Proxima or Kubernetes API: a port with an HTTP form (`api/http-client.ts`), an in-process form inside the
  * servers, and an in-memory form for tests (`test/kit/memory-client.ts`). All pass the same contract suite.
  */
+import type { LeaseFence } from './lease-fence.ts';
 import type { KubeObject } from './object.ts';
 
 /** Group, version and plural name, e.g. `{ group: 'apps', version: 'v1', plural: 'deployments' }`; the core group is ''. */
@@ -34,6 +35,11 @@ export interface ListOptions {
   readonly glance?: Glance;
 }
 
+/** With a fence the write holds only while a Lease is the writer's (`lease-fence.ts`). */
+export interface WriteOptions {
+  readonly fence?: LeaseFence;
+}
+
 export type Glance = (name: string, bytes: Uint8Array) => boolean;
 
 export interface ListResult<T extends KubeObject> {
@@ -51,12 +57,12 @@ export interface Client {
   list<T extends KubeObject>(resource: ResourceId, options?: ListOptions): Promise<ListResult<T>>;
   /** Ends (returns) when the server closes; throws `expired` when `resourceVersion` is too old: list again. */
   watch<T extends KubeObject>(resource: ResourceId, options: ListOptions & { readonly resourceVersion: string }, signal: AbortSignal): AsyncIterable<WatchEvent<T>>;
-  create<T extends KubeObject>(resource: ResourceId, object: T): Promise<T>;
+  create<T extends KubeObject>(resource: ResourceId, object: T, options?: WriteOptions): Promise<T>;
   /** Replaces; with metadata.resourceVersion set it is conditional (throws conflict). Status is ignored where the kind has a status sub-resource. */
-  update<T extends KubeObject>(resource: ResourceId, object: T): Promise<T>;
+  update<T extends KubeObject>(resource: ResourceId, object: T, options?: WriteOptions): Promise<T>;
   /** Replaces the status only. */
-  updateStatus<T extends KubeObject>(resource: ResourceId, object: T): Promise<T>;
+  updateStatus<T extends KubeObject>(resource: ResourceId, object: T, options?: WriteOptions): Promise<T>;
   /** JSON merge patch (RFC 7386), `subresource: 'status'` for the status. */
-  patch<T extends KubeObject>(resource: ResourceId, place: Place, name: string, patch: unknown, options?: { readonly subresource?: 'status' }): Promise<T>;
-  delete(resource: ResourceId, place: Place, name: string, options?: { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number }): Promise<void>;
+  patch<T extends KubeObject>(resource: ResourceId, place: Place, name: string, patch: unknown, options?: WriteOptions & { readonly subresource?: 'status' }): Promise<T>;
+  delete(resource: ResourceId, place: Place, name: string, options?: WriteOptions & { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number }): Promise<void>;
 }

@@ -1,9 +1,10 @@
 /** `Client` over HTTPS: any Kubernetes-style server, ours or a real cluster (leave `tenant` null there). */
 import type { Dispatcher } from 'undici';
-import type { Client, ListOptions, ListResult, Place, ResourceId, WatchEvent } from './client.ts';
+import type { Client, ListOptions, ListResult, Place, ResourceId, WatchEvent, WriteOptions } from './client.ts';
 import { MeshError } from './errors.ts';
 import { Agent, request } from './http-agent.ts';
 import type { Access } from './kubeconfig.ts';
+import { FENCE_HEADER, fenceText } from './lease-fence.ts';
 import type { KubeObject } from './object.ts';
 import { errorOfStatus } from './status.ts';
 
@@ -22,6 +23,7 @@ export type HttpClient = Client & {
   close(): Promise<void>;
 };
 
+const JSON_BODY = 'application/json';
 const MERGE_PATCH = 'application/merge-patch+json';
 
 export function createHttpClient(access: Access, options: HttpClientOptions = {}): HttpClient {
@@ -75,24 +77,24 @@ class UndiciClient implements HttpClient {
     return { items, resourceVersion: body.metadata.resourceVersion };
   }
 
-  create<T extends KubeObject>(resource: ResourceId, object: T): Promise<T> {
-    return this.#call<T>('POST', this.#path(resource, placeOf(resource, object), ''), object);
+  create<T extends KubeObject>(resource: ResourceId, object: T, options: WriteOptions = {}): Promise<T> {
+    return this.#call<T>('POST', this.#path(resource, placeOf(resource, object), ''), object, JSON_BODY, options);
   }
 
-  update<T extends KubeObject>(resource: ResourceId, object: T): Promise<T> {
-    return this.#call<T>('PUT', this.#path(resource, placeOf(resource, object), object.metadata.name), object);
+  update<T extends KubeObject>(resource: ResourceId, object: T, options: WriteOptions = {}): Promise<T> {
+    return this.#call<T>('PUT', this.#path(resource, placeOf(resource, object), object.metadata.name), object, JSON_BODY, options);
   }
 
-  updateStatus<T extends KubeObject>(resource: ResourceId, object: T): Promise<T> {
-    return this.#call<T>('PUT', `${this.#path(resource, placeOf(resource, object), object.metadata.name)}/status`, object);
+  updateStatus<T extends KubeObject>(resource: ResourceId, object: T, options: WriteOptions = {}): Promise<T> {
+    return this.#call<T>('PUT', `${this.#path(resource, placeOf(resource, object), object.metadata.name)}/status`, object, JSON_BODY, options);
   }
 
-  patch<T extends KubeObject>(resource: ResourceId, place: Place, name: string, patch: unknown, options: { readonly subresource?: 'status' } = {}): Promise<T> {
+  patch<T extends KubeObject>(resource: ResourceId, place: Place, name: string, patch: unknown, options: WriteOptions & { readonly subresource?: 'status' } = {}): Promise<T> {
     const tail = options.subresource === undefined ? '' : `/${options.subresource}`;
-    return this.#call<T>('PATCH', `${this.#path(resource, place, name)}${tail}`, patch, MERGE_PATCH);
+    return this.#call<T>('PATCH', `${this.#path(resource, place, name)}${tail}`, patch, MERGE_PATCH, options);
   }
 
-  async delete(resource: ResourceId, place: Place, name: string, options: { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number } = {}): Promise<void> {
+  async delete(resource: ResourceId, place: Place, name: string, options: WriteOptions & { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number } = {}): Promise<void> {
     const { uid, propagation, gracePeriodSeconds } = options;
     const body = {
       kind: 'DeleteOptions',
@@ -101,7 +103,7 @@ class UndiciClient implements HttpClient {
       ...(propagation === undefined ? {} : { propagationPolicy: propagation }),
       ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
     };
-    await this.#call('DELETE', this.#path(resource, place, name), body);
+    await this.#call('DELETE', this.#path(resource, place, name), body, JSON_BODY, options);
   }
 
   async *watch<T extends KubeObject>(resource: ResourceId, options: ListOptions & { readonly resourceVersion: string }, signal: AbortSignal): AsyncIterable<WatchEvent<T>> {
@@ -126,17 +128,17 @@ class UndiciClient implements HttpClient {
     return `${this.#prefix}${base}${tenant}${namespace}/${resource.plural}${name === '' ? '' : `/${encodeURIComponent(name)}`}`;
   }
 
-  async #call<T>(method: Dispatcher.HttpMethod, path: string, body?: unknown, contentType = 'application/json'): Promise<T> {
+  async #call<T>(method: Dispatcher.HttpMethod, path: string, body?: unknown, contentType = JSON_BODY, { fence }: WriteOptions = {}): Promise<T> {
     try {
-      const response = await this.#send(method, path, body, contentType, {});
+      const response = await this.#send(method, path, body, contentType, fence === undefined ? {} : { fence: fenceText(fence) });
       return (await response.body.json()) as T;
     } catch (error) {
       throw translate(error, this.#origin);
     }
   }
 
-  async #send(method: Dispatcher.HttpMethod, path: string, body: unknown, contentType: string | undefined, extra: { readonly signal?: AbortSignal; readonly bodyTimeout?: number }): Promise<Dispatcher.ResponseData> {
-    const headers = body === undefined ? this.#headers : { ...this.#headers, 'content-type': contentType ?? 'application/json' };
+  async #send(method: Dispatcher.HttpMethod, path: string, body: unknown, contentType: string | undefined, { fence, ...extra }: { readonly signal?: AbortSignal; readonly bodyTimeout?: number; readonly fence?: string }): Promise<Dispatcher.ResponseData> {
+    const headers = body === undefined ? this.#headers : { ...this.#headers, 'content-type': contentType ?? JSON_BODY, ...(fence === undefined ? {} : { [FENCE_HEADER]: fence }) };
     const response = await request(this.#agent, { origin: this.#origin, path, method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }), ...extra });
     if (response.statusCode < 300) return response;
     const text = await response.body.text();

@@ -28,7 +28,7 @@ interface StatusLike {
   readonly message?: unknown;
   readonly reason?: unknown;
   readonly code?: unknown;
-  readonly details?: { readonly causes?: readonly { readonly field?: unknown }[] };
+  readonly details?: { readonly causes?: readonly { readonly field?: unknown; readonly reason?: unknown }[] };
 }
 
 export function errorOfStatus(body: unknown, httpCode: number): MeshError {
@@ -36,6 +36,7 @@ export function errorOfStatus(body: unknown, httpCode: number): MeshError {
   const code = typeof status.code === 'number' ? status.code : httpCode;
   const kind = (typeof status.reason === 'string' ? BY_REASON[status.reason] : undefined) ?? BY_CODE[code] ?? 'internal';
   const message = typeof status.message === 'string' && status.message !== '' ? status.message : `the server answered ${httpCode}`;
-  const path = status.details?.causes?.[0]?.field;
-  return new MeshError(kind, message, { fields: { code, ...(typeof path === 'string' ? { path } : {}) } });
+  const first = status.details?.causes?.[0];
+  const [path, cause] = [first?.field, first?.reason];
+  return new MeshError(kind, message, { fields: { code, ...(typeof path === 'string' ? { path } : {}), ...(typeof cause === 'string' ? { cause } : {}) } });
 }

@@ -3,6 +3,7 @@
  * deletes it with grace 0; a namespace or tenant stays, Terminating, until it is empty (`purge.ts`).
  */
 import type { JsonObject, KindDefinition } from '../../api/definition.ts';
+import type { LeaseFence } from '../../api/lease-fence.ts';
 import { Resources } from '../../api/resources.ts';
 import { at, metaOf } from './bytes.ts';
 
@@ -12,6 +13,7 @@ export interface DeleteOptions {
   readonly propagation?: 'Background' | 'Foreground' | 'Orphan';
   readonly gracePeriodSeconds?: number;
   readonly dryRun?: boolean;
+  readonly fence?: LeaseFence;
 }
 
 export type DeleteDecision =

@@ -2,6 +2,7 @@
 import type { ResourceId } from '../../api/client.ts';
 import type { Issue } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
+import { FENCED } from '../../api/lease-fence.ts';
 
 const qualified = (r: ResourceId): string => (r.group === '' ? r.plural : `${r.plural}.${r.group}`);
 const details = (r: ResourceId, name: string) => ({ name, group: r.group, kind: r.plural });
@@ -16,6 +17,11 @@ export function alreadyExists(r: ResourceId, name: string): MeshError {
 
 export function conflict(r: ResourceId, name: string, why = 'the object has been modified; please apply your changes to the latest version and try again'): MeshError {
   return new MeshError('conflict', `Operation cannot be fulfilled on ${qualified(r)} "${name}": ${why}`, { fields: { details: details(r, name) } });
+}
+
+/** The writer's Lease is at a later epoch, or not there. */
+export function fencedOff(r: ResourceId, name: string, why: string): MeshError {
+  return new MeshError('conflict', `Operation cannot be fulfilled on ${qualified(r)} "${name}": fenced off: ${why}`, { fields: { cause: FENCED, details: { ...details(r, name), causes: [{ reason: FENCED, message: why, field: '' }] } } });
 }
 
 export function forbidden(who: string, verb: string, r: ResourceId, name: string, where: string, why: string): MeshError {

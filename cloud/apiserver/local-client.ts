@@ -1,5 +1,5 @@
 /** `Client` without HTTP, for the code that runs inside a server: same rules, same authorisation, no bytes over a socket. */
-import type { Client, ListOptions, ListResult, Place, ResourceId, WatchEvent } from '../../api/client.ts';
+import type { Client, WriteOptions as Fenced, ListOptions, ListResult, Place, ResourceId, WatchEvent } from '../../api/client.ts';
 import type { Json, JsonObject, KindDefinition } from '../../api/definition.ts';
 
 import { MeshError } from '../../api/errors.ts';
@@ -48,27 +48,27 @@ export class LocalClient implements Client {
     }
   }
 
-  async create<T extends KubeObject>(resource: ResourceId, object: T): Promise<T> {
+  async create<T extends KubeObject>(resource: ResourceId, object: T, options: Fenced = {}): Promise<T> {
     const place = this.#placeOf(resource, object);
     const address = this.#address('create', resource, place, object.metadata.name, '');
-    return own<T>(await this.#registry.create(this.#lookup(resource), address, copy(object), this.#how('')));
+    return own<T>(await this.#registry.create(this.#lookup(resource), address, copy(object), this.#how('', options)));
   }
 
-  async update<T extends KubeObject>(resource: ResourceId, object: T): Promise<T> {
-    return this.#replace(resource, object, '');
+  async update<T extends KubeObject>(resource: ResourceId, object: T, options: Fenced = {}): Promise<T> {
+    return this.#replace(resource, object, '', options);
   }
 
-  async updateStatus<T extends KubeObject>(resource: ResourceId, object: T): Promise<T> {
-    return this.#replace(resource, object, 'status');
+  async updateStatus<T extends KubeObject>(resource: ResourceId, object: T, options: Fenced = {}): Promise<T> {
+    return this.#replace(resource, object, 'status', options);
   }
 
-  async #replace<T extends KubeObject>(resource: ResourceId, object: T, subresource: 'status' | ''): Promise<T> {
+  async #replace<T extends KubeObject>(resource: ResourceId, object: T, subresource: 'status' | '', options: Fenced): Promise<T> {
     const address = this.#address('update', resource, this.#placeOf(resource, object), object.metadata.name, subresource);
     const body = copy(object);
-    return own<T>(await this.#registry.change(this.#lookup(resource), address, () => structuredClone(body), this.#how(subresource)));
+    return own<T>(await this.#registry.change(this.#lookup(resource), address, () => structuredClone(body), this.#how(subresource, options)));
   }
 
-  async patch<T extends KubeObject>(resource: ResourceId, place: Place, name: string, patch: unknown, options: { readonly subresource?: 'status' } = {}): Promise<T> {
+  async patch<T extends KubeObject>(resource: ResourceId, place: Place, name: string, patch: unknown, options: Fenced & { readonly subresource?: 'status' } = {}): Promise<T> {
     const subresource = options.subresource ?? '';
     const address = this.#address('patch', resource, place, name, subresource);
     const body = copy(patch) as Json;
@@ -78,16 +78,16 @@ export class LocalClient implements Client {
       if ((metaOf(body as JsonObject))['resourceVersion'] === undefined) delete metaOf(merged)['resourceVersion'];
       return merged;
     };
-    return own<T>(await this.#registry.change(this.#lookup(resource), address, merge, this.#how(subresource)));
+    return own<T>(await this.#registry.change(this.#lookup(resource), address, merge, this.#how(subresource, options)));
   }
 
-  async delete(resource: ResourceId, place: Place, name: string, options: { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number } = {}): Promise<void> {
+  async delete(resource: ResourceId, place: Place, name: string, options: Fenced & { readonly uid?: string; readonly propagation?: 'Background' | 'Foreground' | 'Orphan'; readonly gracePeriodSeconds?: number } = {}): Promise<void> {
     const address = this.#address('delete', resource, place, name, '');
     await this.#registry.delete(this.#lookup(resource), address, options, this.#who);
   }
 
-  #how(subresource: 'status' | ''): WriteOptions {
-    return { who: this.#who, fieldValidation: 'Ignore', warnings: [], dryRun: false, subresource };
+  #how(subresource: 'status' | '', { fence }: Fenced): WriteOptions {
+    return { who: this.#who, fieldValidation: 'Ignore', warnings: [], dryRun: false, subresource, ...(fence === undefined ? {} : { fence }) };
   }
 
   #placeOf(resource: ResourceId, object: KubeObject): Place {

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../../base/clock.ts';
 import { asText, type Issue, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
+import type { LeaseFence } from '../../api/lease-fence.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Condition, Op, Store } from '../store/port.ts';
 import type { Admission } from './admission.ts';
@@ -17,6 +18,7 @@ import { alreadyExists, badRequest, conflict, invalid, notFound } from './errors
 import type { Identity } from './identity.ts';
 import type { Address } from './keys.ts';
 import { keyOf } from './keys.ts';
+import { fenceConditions } from './fencing.ts';
 import { restrictNode } from './node-restriction.ts';
 
 export interface Stored {
@@ -27,6 +29,7 @@ export interface Stored {
 export interface WriteOptions extends Admission {
   readonly dryRun: boolean;
   readonly subresource: 'status' | '';
+  readonly fence?: LeaseFence;
 }
 
 export interface RegistryDeps {
@@ -40,6 +43,7 @@ export type Review = (def: KindDefinition, object: JsonObject, live: JsonObject 
 
 const ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
 const RETRIES = 8;
+const NO_GUARDS: readonly Condition[] = [];
 const EVENT_TTL_MS = 3_600_000;
 const EVENT_LEASE_SHARED_MS = 300_000;
 const DELETION = Buffer.from('"deletionTimestamp"');
@@ -83,8 +87,10 @@ export class Registry {
         return { bytes, revision: 0 };
       }
       const put: Op = { op: 'put', key, value: bytes, ...(await this.#lifetime(def)) };
-      const result = await this.store.txn([{ key, is: 'absent' }], [put, ...this.#companions(def, name)]);
+      const guards = how.fence === undefined ? NO_GUARDS : await fenceConditions(this.store, how.fence, def.resource, name);
+      const result = await this.store.txn([{ key, is: 'absent' }, ...guards], [put, ...this.#companions(def, name)]);
       if (result.ok) return { bytes, revision: result.revision };
+      if (result.conflict.key !== key && attempt < RETRIES) continue;
       if (!generated || attempt >= RETRIES) throw alreadyExists(def.resource, name);
     }
   }
@@ -167,11 +173,12 @@ export class Registry {
       bumpGeneration(def, live, next);
       delete metaOf(live)['resourceVersion'];
       delete metaOf(next)['resourceVersion'];
+      const guards = how.fence === undefined ? NO_GUARDS : await fenceConditions(this.store, how.fence, def.resource, address.name);
       if (isDeepStrictEqual(live, next)) return before;
       const bytes = encode(def.resource, next);
       if (how.dryRun) return { bytes, revision: entry.modRevision };
       const op: Op = isGone(next) ? { op: 'delete', key } : { op: 'put', key, value: bytes, ...(await this.#lifetime(def)) };
-      const result = await this.store.txn([{ key, is: 'revision', modRevision: entry.modRevision }], [op]);
+      const result = await this.store.txn([{ key, is: 'revision', modRevision: entry.modRevision }, ...guards], [op]);
       if (result.ok) return { bytes, revision: result.revision };
       if (attempt >= RETRIES) throw conflict(def.resource, address.name);
     }
@@ -212,12 +219,13 @@ export class Registry {
         throw conflict(def.resource, address.name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${asText(metaOf(live)['uid'])}`);
       }
       if (options.resourceVersion !== undefined && options.resourceVersion !== String(entry.modRevision)) throw conflict(def.resource, address.name);
+      const guards = options.fence === undefined ? NO_GUARDS : await fenceConditions(this.store, options.fence, def.resource, address.name);
       const decision = decideDelete(def, live, options, (s) => this.#timestamp(s * 1000));
       if (decision.kind === 'unchanged') return { bytes: entry.value, revision: entry.modRevision, gone: false };
       const bytes = decision.kind === 'mark' ? encode(def.resource, decision.object) : entry.value;
       if (options.dryRun) return { bytes, revision: entry.modRevision, gone: decision.kind === 'remove' };
       const condition: Condition = { key, is: 'revision', modRevision: entry.modRevision };
-      const result = await this.store.txn([condition], [decision.kind === 'mark' ? { op: 'put', key, value: bytes } : { op: 'delete', key }]);
+      const result = await this.store.txn([condition, ...guards], [decision.kind === 'mark' ? { op: 'put', key, value: bytes } : { op: 'delete', key }]);
       if (result.ok) return { bytes, revision: result.revision, gone: decision.kind === 'remove' };
       if (attempt >= RETRIES) throw conflict(def.resource, address.name);
     }

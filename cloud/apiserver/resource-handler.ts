@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asText, type Json, type JsonObject, type KindDefinition } from '../../api/definition.ts';
 import { MeshError } from '../../api/errors.ts';
+import { FENCE_HEADER } from '../../api/lease-fence.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Logger } from '../../base/log.ts';
 import type { FieldValidation } from './admission.ts';
@@ -9,6 +10,7 @@ import { authorize, type Verb } from './authorize.ts';
 import { objectBody, PROTOBUF } from './body.ts';
 import { at, decode, metaOf } from './bytes.ts';
 import { badRequest, forbidden, invalid, notFound } from './errors.ts';
+import { requestedFence } from './fencing.ts';
 import type { Identity } from './identity.ts';
 import { SYSTEM_TENANT } from './identity.ts';
 import type { Address } from './keys.ts';
@@ -178,7 +180,8 @@ function writeOptions(call: Call, sub: 'status' | ''): WriteOptions {
   if (validation !== 'Strict' && validation !== 'Warn' && validation !== 'Ignore') throw badRequest(`fieldValidation: Unsupported value: "${validation}"`, 'fieldValidation');
   const dryRun = query.text('dryRun');
   if (dryRun !== '' && dryRun !== 'All') throw badRequest(`dryRun: Unsupported value: "${dryRun}": supported values: "All"`, 'dryRun');
-  return { who: call.who, fieldValidation: validation as FieldValidation, warnings: [], dryRun: dryRun === 'All', subresource: sub };
+  const fence = requestedFence(call.request.headers[FENCE_HEADER], call.who);
+  return { who: call.who, fieldValidation: validation as FieldValidation, warnings: [], dryRun: dryRun === 'All', subresource: sub, ...(fence === undefined ? {} : { fence }) };
 }
 
 async function item(deps: HandlerDeps, call: Call, def: KindDefinition, address: Address): Promise<Answer> {
@@ -223,9 +226,11 @@ function deleteOptions(call: Call): Parameters<Registry['delete']>[2] {
   const grace = at(body, 'gracePeriodSeconds') ?? (call.query.text('gracePeriodSeconds') === '' ? undefined : call.query.count('gracePeriodSeconds'));
   const uid = text('preconditions.uid');
   const resourceVersion = text('preconditions.resourceVersion');
+  const fence = requestedFence(call.request.headers[FENCE_HEADER], call.who);
   return {
     dryRun: call.query.text('dryRun') === 'All' || JSON.stringify(at(body, 'dryRun')) === '["All"]',
     ...(uid === undefined ? {} : { uid }),
+    ...(fence === undefined ? {} : { fence }),
     ...(resourceVersion === undefined ? {} : { resourceVersion }),
     ...(propagation === '' ? (at(body, 'orphanDependents') === true ? { propagation: 'Orphan' as const } : {}) : { propagation }),
     ...(typeof grace === 'number' ? { gracePeriodSeconds: grace } : {}),

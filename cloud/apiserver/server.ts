@@ -5,10 +5,11 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { Server as TlsServer } from 'node:tls';
-import { Registry as Metrics, Histogram } from 'prom-client';
+import { Counter, Registry as Metrics, Histogram } from 'prom-client';
 import type { Client, ResourceId } from '../../api/client.ts';
 import type { KindDefinition } from '../../api/definition.ts';
 import { isMeshError, MeshError } from '../../api/errors.ts';
+import { isFenced } from '../../api/lease-fence.ts';
 import { Resources } from '../../api/resources.ts';
 import { systemClock, type Clock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
@@ -92,6 +93,7 @@ class HttpApiServer implements ApiServer {
   readonly #stopping = new AbortController();
   readonly #metrics = new Metrics();
   readonly #latency: Histogram;
+  readonly #fenced: Counter;
   /** Looking a label set up costs more than the rest of the observation. */
   readonly #children = new Map<string, ReturnType<Histogram['labels']>>();
   #url = '';
@@ -114,6 +116,7 @@ class HttpApiServer implements ApiServer {
       now: () => clock.now(),
     };
     this.#latency = new Histogram({ name: 'apiserver_request_duration_seconds', help: 'Time to answer a request, watches left out', labelNames: ['method', 'code'], buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2], registers: [this.#metrics] });
+    this.#fenced = new Counter({ name: 'apiserver_fenced_writes_total', help: 'Writes refused because the lease that they name was handed on', registers: [this.#metrics] });
     this.#server = this.#createServer();
   }
 
@@ -281,6 +284,7 @@ class HttpApiServer implements ApiServer {
   }
 
   #statusOf(error: Error): ReturnType<typeof statusOf> {
+    if (isFenced(error)) this.#fenced.inc();
     if (isMeshError(error)) return statusOf(error);
     this.#o.log.error('request failed', { err: error });
     return statusOf(new MeshError('internal', 'an error on the server has prevented the request from succeeding'));

@@ -4,7 +4,8 @@ import type { Client, WatchEvent } from '../../api/client.ts';
 import { isMeshError, type ErrorKind } from '../../api/errors.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
-import type { Pod } from '../../api/kinds/core.ts';
+import type { Lease, Pod } from '../../api/kinds/core.ts';
+import { isFenced } from '../../api/lease-fence.ts';
 import { suite, type CaseContext } from '../kit/suite.ts';
 
 interface Config extends KubeObject {
@@ -133,6 +134,34 @@ export function clientContract(name: string, open: (t: CaseContext) => Promise<C
     await refused('conflict', client.delete(Resources.Pod, place, 'bound', { gracePeriodSeconds: 0, uid: '00000000-0000-0000-0000-000000000000' }));
     await client.delete(Resources.Pod, place, 'bound', { gracePeriodSeconds: 0, uid: bound.metadata.uid ?? '' });
     await refused('not-found', client.get(Resources.Pod, place, 'bound'));
+  });
+
+  it('refuses every write that names a lease which was handed on, and says to whom', async (t) => {
+    const client = await open(t);
+    const lease = await client.create<Lease>(Resources.Lease, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: 'shard-1', tenant: 'system', namespace: 'default' }, spec: { holderIdentity: 'a', leaseTransitions: 7 } });
+    const fence = { lease: 'shard-1', epoch: 7 };
+    const made = await client.create(Resources.ConfigMap, config('a'), { fence });
+    await client.patch(Resources.ConfigMap, place, 'a', { data: { k: '1' } }, { fence });
+    await client.create(Resources.Pod, pod('p'), { fence });
+    await client.update(Resources.Lease, { ...lease, spec: { holderIdentity: 'b', leaseTransitions: 8 } });
+    const late = [
+      () => client.create(Resources.ConfigMap, config('b'), { fence }),
+      () => client.patch(Resources.ConfigMap, place, 'a', { data: { k: '2' } }, { fence }),
+      () => client.update(Resources.ConfigMap, config('a', { k: '3' }), { fence }),
+      () => client.patch(Resources.Pod, place, 'p', { status: { phase: 'Running' } }, { fence, subresource: 'status' as const }),
+      () => client.delete(Resources.ConfigMap, place, 'a', { fence, ...(made.metadata.uid === undefined ? {} : { uid: made.metadata.uid }) }),
+    ];
+    for (const write of late) {
+      const error = await write().then(() => null, (e: unknown) => e);
+      assert.ok(isFenced(error), String(error));
+      assert.match((error as Error).message, /fenced off: lease shard-1 is at epoch 8, held by b; this write carries epoch 7/);
+    }
+    assert.equal((await client.get<Config>(Resources.ConfigMap, place, 'a')).data, { k: '1' });
+    await refused('not-found', client.get(Resources.ConfigMap, place, 'b'));
+    await client.delete(Resources.ConfigMap, place, 'a', { fence: { ...fence, epoch: 8 } });
+    const unknown = await client.create(Resources.ConfigMap, config('c'), { fence: { lease: 'shard-2', epoch: 1 } }).then(() => null, (e: unknown) => e);
+    assert.ok(isFenced(unknown), 'who never claimed it does not write');
+    assert.match((unknown as Error).message, /there is no lease shard-2/);
   });
 
   it('needs a tenant and a namespace that exist', async (t) => {

@@ -2,8 +2,10 @@
  * A Client over plain objects, for simulations of many regions: versions, conditional writes, label selectors and watches as the API server has
  * them; no admission, no finalizers, no authorisation. `memory-client.ts` is the one with all the rules.
  */
-import type { Client, ListOptions, ListResult, Place, ResourceId, WatchEvent } from '../../api/client.ts';
+import type { Client, ListOptions, ListResult, Place, ResourceId, WatchEvent, WriteOptions } from '../../api/client.ts';
 import { MeshError } from '../../api/errors.ts';
+import { FENCED } from '../../api/lease-fence.ts';
+import type { Lease } from '../../api/kinds/core.ts';
 import type { KubeObject } from '../../api/object.ts';
 
 interface Watch {
@@ -52,6 +54,13 @@ export class LightClient implements Client {
 
   #answer(): void {
     if (this.isDown) throw new MeshError('unavailable', 'the API does not answer');
+  }
+
+  #guard({ fence }: WriteOptions): void {
+    if (fence === undefined) return;
+    const lease = this.#objects.get('leases')?.get(`system/default/${fence.lease}`) as Lease | undefined;
+    const epoch = lease?.spec.leaseTransitions ?? 0;
+    if (lease === undefined || epoch > fence.epoch) throw new MeshError('conflict', `fenced off: lease ${fence.lease} is at epoch ${epoch}, held by ${lease?.spec.holderIdentity ?? ''}; this write carries epoch ${fence.epoch}`, { fields: { cause: FENCED } });
   }
 
   #need(r: ResourceId, id: string): KubeObject {
@@ -117,26 +126,30 @@ export class LightClient implements Client {
     }
   }
 
-  async create<T extends KubeObject>(r: ResourceId, object: T): Promise<T> {
+  async create<T extends KubeObject>(r: ResourceId, object: T, o: WriteOptions = {}): Promise<T> {
     await this.onWrite('create', r, object.metadata.name);
     this.#answer();
+    this.#guard(o);
     const id = this.#id(r, object.metadata, object.metadata.name);
     if (this.#of(r).has(id)) throw new MeshError('already-exists', `${r.plural} "${id}" already exists`);
     return this.#put(r, id, { ...object, metadata: { ...object.metadata, uid: `u${++this.#uids}`, generation: 1, creationTimestamp: new Date().toISOString() } }, 'ADDED');
   }
 
-  async update<T extends KubeObject>(r: ResourceId, object: T): Promise<T> {
+  async update<T extends KubeObject>(r: ResourceId, object: T, o: WriteOptions = {}): Promise<T> {
     await this.onWrite('update', r, object.metadata.name);
+    this.#guard(o);
     return this.#replace(r, object.metadata, object.metadata.name, object.metadata.resourceVersion, (live) => ({ ...object, metadata: { ...object.metadata, uid: live.metadata.uid, generation: live.metadata.generation }, status: (live as { status?: unknown }).status }) as unknown as T);
   }
 
-  async updateStatus<T extends KubeObject>(r: ResourceId, object: T): Promise<T> {
+  async updateStatus<T extends KubeObject>(r: ResourceId, object: T, o: WriteOptions = {}): Promise<T> {
     await this.onWrite('update status', r, object.metadata.name);
+    this.#guard(o);
     return this.#replace(r, object.metadata, object.metadata.name, object.metadata.resourceVersion, (live) => ({ ...live, status: (object as { status?: unknown }).status }) as unknown as T);
   }
 
-  async patch<T extends KubeObject>(r: ResourceId, p: Place, name: string, patch: unknown, o: { readonly subresource?: 'status' } = {}): Promise<T> {
+  async patch<T extends KubeObject>(r: ResourceId, p: Place, name: string, patch: unknown, o: WriteOptions & { readonly subresource?: 'status' } = {}): Promise<T> {
     await this.onWrite(o.subresource === 'status' ? 'patch status' : 'patch', r, name);
+    this.#guard(o);
     const { resourceVersion, ...metadata } = ((patch as { metadata?: Record<string, unknown> }).metadata ?? {}) as { resourceVersion?: string };
     const body = o.subresource === 'status' ? { status: (patch as { status?: unknown }).status } : { ...(patch as object), metadata };
     return this.#replace(r, p, name, resourceVersion, (live) => {
@@ -154,9 +167,10 @@ export class LightClient implements Client {
     return this.#put(r, id, next(live), 'MODIFIED');
   }
 
-  async delete(r: ResourceId, p: Place, name: string, o: { readonly uid?: string; readonly resourceVersion?: string } = {}): Promise<void> {
+  async delete(r: ResourceId, p: Place, name: string, o: WriteOptions & { readonly uid?: string; readonly resourceVersion?: string } = {}): Promise<void> {
     await this.onWrite('delete', r, name);
     this.#answer();
+    this.#guard(o);
     const id = this.#id(r, p, name);
     const live = this.#need(r, id);
     if (o.uid !== undefined && o.uid !== live.metadata.uid) throw new MeshError('conflict', `${r.plural} "${id}": another object by now`);
