@@ -70,5 +70,5 @@ export const NOWHERE: Choice = { open: [], least: [], n: [], flows: [], score: 0
 export function choiceOf(e: Evaluation, set: readonly number[]): Choice {
   const open = set.toSorted((a, b) => a - b);
   e.evaluate(open);
-  return { open, least: open.map((c) => e.least[c] as number), n: open.map((c) => e.n[c] as number), flows: e.flows(open), score: e.score, points: e.points, broken: e.broken, unserved: e.unserved, latencyMs: e.latencyMs, spent: e.spent };
+  return { open, least: open.map((c) => e.least[c] as number), n: open.map((c) => e.n[c] as number), flows: e.flows(open), score: e.score, points: e.points, broken: e.broken, unserved: e.unserved, latencyMs: e.latencyOf(open), spent: e.spentOn(open) };
 }

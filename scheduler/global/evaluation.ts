@@ -1,64 +1,55 @@
 /**
- * What a set of open sites is worth for one application: its demand flows to them, the flows ask for instances, and the instances cost. All
- * numbers are in flat arrays that are used again for the next set and the next application.
+ * What a set of open sites is worth for one application: its demand flows to them (`routing.ts`), the flows ask for instances (`staffing.ts`), and
+ * the instances cost.
  */
-import { MOST } from './candidates.ts';
-import { asksFor, BELOW_MIN, OVER, PACKED_LOAD, SPREAD, UNSERVED } from './objective.ts';
+import type { Flow } from './entry.ts';
+import { SPREAD, TARGET_LOAD, UNSERVED } from './objective.ts';
 import type { Problem } from './problem.ts';
-import { splitDemand, type Split } from './split.ts';
+import { Routing } from './routing.ts';
+import { Staffing } from './staffing.ts';
 
 /** What must not be left for gain, such as a place while migration is not allowed, is left only for what is worse than this. */
 const PINNED = 1_000;
 /** Points of all demand, if it were beyond what instances take at most. */
 const CROWDED = 10_000;
-const EPSILON = 1e-9;
+/** A bound is summed in another order than what it bounds. */
+const ROUNDING = 1e-6;
 
 export class Evaluation {
-  /** Of the last evaluated set, by candidate: load, fewest instances that serve it, instances to have, and what the load asks for. */
-  readonly load = new Float64Array(MOST);
-  readonly least = new Int32Array(MOST);
-  readonly n = new Int32Array(MOST);
-  readonly asked = new Int32Array(MOST);
+  readonly #routing = new Routing();
+  readonly #staff = new Staffing(this.#routing.load);
+  /** Of the last evaluated set, by candidate: fewest instances that serve the load, and instances to have. */
+  readonly least = this.#staff.least;
+  readonly n = this.#staff.n;
   /** By candidate, set by the caller: how many instances fit. */
-  readonly room = new Int32Array(MOST);
+  readonly room = this.#staff.room;
   /** Objective of the last set, what of it must not be, and the sum with moves and prices that the search makes small. */
   points = 0;
   broken = 0;
   score = 0;
-  unserved = 0;
-  latencyMs = 0;
-  spent = 0;
-  /** Is some demand not at its best site, for lack of room? */
-  isBound = false;
   /** Is some site fuller than planned at most, because nothing else was left? */
   isCrowded = false;
-  /** Rows x open sites visited so far: how much work was done. */
-  work = 0;
   #p!: Problem;
-  /** Requests per second of one instance where room is short. */
-  #packed = 0;
   #flat = 0;
   #isPinned = false;
-  #hasMoves = false;
-  #by = new Int32Array(MOST);
-  #first = new Int32Array(MOST);
-  #second = new Int32Array(MOST);
-  readonly #split: Split = { limit: new Float64Array(MOST), load: this.load, flow: new Float64Array(MOST * MOST), unserved: 0 };
+  /** Candidates that serve today; empty while moves are not counted. */
+  readonly #base: number[] = [];
+  /** Instances that the demand asks for when none is rounded up. */
+  #asked = 0;
 
   begin(problem: Problem): void {
     this.#p = problem;
-    this.#packed = PACKED_LOAD * problem.perInstance;
-    this.#hasMoves = false;
-    if (this.#by.length < problem.regions) {
-      this.#by = new Int32Array(problem.regions * 2);
-      this.#first = new Int32Array(problem.regions * 2);
-      this.#second = new Int32Array(problem.regions * 2);
-    }
+    this.#routing.begin(problem);
+    this.#staff.begin(problem);
+    this.#base.length = 0;
+    this.#asked = problem.total / (TARGET_LOAD * problem.perInstance);
   }
 
   /** From here on, leaving today's sites costs. `flat`: points that opening any site must gain first; `isPinned`: nothing is left for gain. */
   countMoves(flat: number, isPinned: boolean): void {
-    this.#hasMoves = this.#p.base.includes(1);
+    const { base, candidates } = this.#p;
+    this.#base.length = 0;
+    for (let c = 0; c < candidates; c++) if (base[c] === 1) this.#base.push(c);
     this.#flat = flat;
     this.#isPinned = isPinned;
   }
@@ -67,198 +58,87 @@ export class Evaluation {
     return this.#p;
   }
 
+  /** Rows x open sites visited so far: how much work was done. */
+  get work(): number {
+    return this.#routing.work;
+  }
+
+  /** Of the last evaluated set: demand that nobody serves, and whether some is not at its best site, for lack of room. */
+  get unserved(): number {
+    return this.#routing.unserved;
+  }
+
+  get isBound(): boolean {
+    return this.#routing.isBound;
+  }
+
   evaluate(open: readonly number[]): number {
-    return this.#finish(open, this.#nearest(open) ?? this.#crowded(open, null));
+    const served = this.#routing.nearest(open);
+    return this.#finish(open, served, this.#moves(open));
   }
 
-  /** Remembers the two best sites of every row among `open`, so that `evaluateWith` looks at no others. */
+  /** Remembers what `evaluateWith` needs of the set that the next ones differ from by one site. */
   prepare(open: readonly number[]): void {
-    const p = this.#p;
-    this.work += p.regions * open.length;
-    for (let r = 0; r < p.regions; r++) {
-      let [first, second] = [-1, -1];
-      let [least, next] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-      for (let i = 0; i < open.length; i++) {
-        const c = open[i] as number;
-        const u = p.unit[r * p.candidates + c] as number;
-        if (u < least) {
-          next = least;
-          second = first;
-          least = u;
-          first = c;
-        } else if (u < next) {
-          next = u;
-          second = c;
-        }
-      }
-      this.#first[r] = first;
-      this.#second[r] = second;
-    }
+    this.#routing.prepare(open);
   }
 
-  /** `open` is what was prepared without site `out` and with site `added`; -1 = none. */
-  evaluateWith(open: readonly number[], out: number, added: number): number {
-    return this.#finish(open, this.#changed(open, out, added) ?? this.#crowded(open, null));
-  }
-
-  #finish(open: readonly number[], served: number): number {
-    const p = this.#p;
-    let short = this.#count(open);
-    let points = served;
-    if (short < 0) {
-      // more than instances.max or the ceiling allow: what is left of them decides who serves how much
-      points = this.#crowded(open, this.n);
-      short = Math.max(0, this.#recount(open));
-    }
-    this.broken = short + (p.total === 0 ? 0 : (this.unserved / p.total) * UNSERVED);
-    this.spent = 0;
-    for (let i = 0; i < open.length; i++) {
-      const c = open[i] as number;
-      points += Math.max(this.n[c] as number, this.asked[c] as number) * (p.points[c] as number);
-      this.spent += (this.n[c] as number) * (p.cost[c] as number);
-    }
-    if (open.length === 0 || p.groups > 1) this.broken += SPREAD * Math.max(0, p.groups - this.#places(open));
-    this.points = points + this.broken;
-    this.score = this.points + this.#moves(open);
-    return this.score;
-  }
-
-  #places(open: readonly number[]): number {
-    const { group } = this.#p;
-    let places = 0;
-    for (let i = 0; i < open.length; i++) {
-      let isNew = true;
-      for (let j = 0; j < i; j++) if (group[open[j] as number] === group[open[i] as number]) isNew = false;
-      if (isNew) places += 1;
-    }
-    return places;
+  /**
+   * `open` is what was prepared without site `out` and with site `added`; -1 = none. Infinity = the score is not below `limit`: then the set is not
+   * worked out. Most sets are given up like this, by what they cost if there were room for everyone.
+   */
+  evaluateWith(open: readonly number[], out: number, added: number, limit: number): number {
+    const served = this.#routing.changed(open.length, out, added);
+    const moves = this.#moves(open);
+    if (served + this.#moneyAtLeast(open) + moves >= limit + ROUNDING) return Number.POSITIVE_INFINITY;
+    this.#routing.sum(open);
+    return this.#finish(open, served, moves);
   }
 
   /** Flows of the last evaluated set. */
-  flows(open: readonly number[]): { readonly r: number; readonly c: number; readonly rps: number }[] {
-    const p = this.#p;
-    const out: { r: number; c: number; rps: number }[] = [];
-    for (const r of p.order) {
-      if (!this.isBound) {
-        const c = this.#by[r] as number;
-        if (c >= 0) out.push({ r, c, rps: p.rps[r] as number });
-        continue;
-      }
-      for (const [i, c] of open.entries()) {
-        const rps = this.#split.flow[r * open.length + i] as number;
-        if (rps > EPSILON) out.push({ r, c, rps });
-      }
-    }
-    return out;
+  flows(open: readonly number[]): Flow[] {
+    return this.#routing.flows(open);
   }
 
-  /** The worst of the sites that serve a row of the last evaluated set; -1 = nobody. */
   worstOf(row: number, open: readonly number[]): number {
-    if (!this.isBound) return this.#by[row] as number;
+    return this.#routing.worstOf(row, open);
+  }
+
+  /** Mean latency of the last evaluated set, ms. */
+  latencyOf(open: readonly number[]): number {
+    return this.#routing.latencyOf(open);
+  }
+
+  /** What the last evaluated set spends on instances. */
+  spentOn(open: readonly number[]): number {
+    let spent = 0;
+    for (const c of open) spent += (this.n[c] as number) * (this.#p.cost[c] as number);
+    return spent;
+  }
+
+  /** Points of the instances that any split of the demand over these sites asks for: one each, and enough for all of it. */
+  #moneyAtLeast(open: readonly number[]): number {
     const p = this.#p;
-    let worst = -1;
+    let [each, cheapest] = [0, Number.POSITIVE_INFINITY];
     for (let i = 0; i < open.length; i++) {
-      const c = open[i] as number;
-      if ((this.#split.flow[row * open.length + i] as number) > EPSILON && (worst < 0 || (p.unit[row * p.candidates + c] as number) > (p.unit[row * p.candidates + worst] as number))) worst = c;
+      const points = p.points[open[i] as number] as number;
+      each += points;
+      if (points < cheapest) cheapest = points;
     }
-    return worst;
+    // where instances.max or the ceiling cut the counts, the load asks for less in the end
+    const isCut = this.#asked + open.length > p.max || p.ceiling !== Number.POSITIVE_INFINITY;
+    return open.length === 0 || isCut ? each : Math.max(each, this.#asked * cheapest);
   }
 
-  #changed(open: readonly number[], out: number, added: number): number | null {
+  /** Some site is too small for all that would go there. `most`: instances that there are at most. */
+  #crowded(open: readonly number[], most: Int32Array): number {
     const p = this.#p;
-    this.work += p.regions + open.length;
-    for (let i = 0; i < open.length; i++) this.load[open[i] as number] = 0;
-    let [points, latency] = [0, 0];
-    for (let r = 0; r < p.regions; r++) {
-      const row = r * p.candidates;
-      let best = this.#first[r] as number;
-      if (best === out) best = this.#second[r] as number;
-      if (added >= 0 && (best < 0 || (p.unit[row + added] as number) < (p.unit[row + best] as number))) best = added;
-      this.#by[r] = best;
-      if (best < 0) continue;
-      const rps = p.rps[r] as number;
-      this.load[best] = (this.load[best] as number) + rps;
-      points += rps * (p.unit[row + best] as number);
-      latency += rps * (p.rtt[row + best] as number);
-    }
-    return this.#fitted(open, points, latency);
-  }
-
-  /** Everyone to the best site; null = some site has no room for that. */
-  #nearest(open: readonly number[]): number | null {
-    const p = this.#p;
-    const count = open.length;
-    this.work += p.regions * count + 4;
-    for (let i = 0; i < count; i++) this.load[open[i] as number] = 0;
-    let [points, latency] = [0, 0];
-    for (let r = 0; r < p.regions; r++) {
-      const row = r * p.candidates;
-      let best = -1;
-      let least = Number.POSITIVE_INFINITY;
-      for (let i = 0; i < count; i++) {
-        const c = open[i] as number;
-        const u = p.unit[row + c] as number;
-        if (u < least) {
-          least = u;
-          best = c;
-        }
-      }
-      this.#by[r] = best;
-      if (best < 0) continue;
-      const rps = p.rps[r] as number;
-      this.load[best] = (this.load[best] as number) + rps;
-      points += rps * least;
-      latency += rps * (p.rtt[row + best] as number);
-    }
-    return this.#fitted(open, points, latency);
-  }
-
-  #fitted(open: readonly number[], points: number, latency: number): number | null {
-    const { total } = this.#p;
-    for (let i = 0; i < open.length; i++) {
-      const c = open[i] as number;
-      if ((this.load[c] as number) > (this.room[c] as number) * this.#packed + EPSILON) return null;
-    }
-    this.isBound = false;
-    this.isCrowded = false;
-    this.unserved = open.length === 0 ? total : 0;
-    this.latencyMs = total === 0 ? 0 : latency / total;
-    return total === 0 ? 0 : points / total;
-  }
-
-  /** Some site is too small for all that would go there: who gains most goes first. `counts`: instances that there are at most. */
-  #crowded(open: readonly number[], counts: Int32Array | null): number {
-    const p = this.#p;
-    this.isBound = true;
-    this.work += 6 * p.regions * open.length;
-    const s = this.#split;
-    if (s.flow.length < p.regions * open.length) s.flow = new Float64Array(p.regions * open.length * 2);
-    const most = (c: number): number => (counts === null ? (this.room[c] as number) : (counts[c] as number));
-    for (const c of open) {
-      this.load[c] = 0;
-      s.limit[c] = most(c) * this.#packed;
-    }
-    splitDemand(p, open, s, true);
-    if (s.unserved > EPSILON) {
-      for (const c of open) s.limit[c] = most(c) * p.perInstance;
-      splitDemand(p, open, s, false);
-    }
-    this.unserved = s.unserved;
-    let [points, latency] = [0, 0];
-    for (let r = 0; r < p.regions; r++) {
-      for (let i = 0; i < open.length; i++) {
-        const rps = s.flow[r * open.length + i] as number;
-        if (rps === 0) continue;
-        const at = r * p.candidates + (open[i] as number);
-        points += rps * (p.unit[at] as number);
-        latency += rps * (p.rtt[at] as number);
-      }
-    }
-    this.latencyMs = latency / p.total;
+    const { packed } = this.#staff;
+    const { load } = this.#routing;
+    let points = this.#routing.squeeze(open, most, packed);
     // beyond what is planned at most only where nothing else is left; what runs already may be that busy as long as it stays as it is
     this.isCrowded = false;
     for (const c of open) {
-      const over = (this.load[c] as number) - most(c) * this.#packed;
+      const over = (load[c] as number) - (most[c] as number) * packed;
       if (over <= 1e-6) continue;
       this.isCrowded = true;
       if (!this.#isBase(open)) points += CROWDED * over;
@@ -273,97 +153,52 @@ export class Evaluation {
     return count === open.length && open.every((c) => base[c] === 1);
   }
 
-  /** Instances per site. Returns points of what is missing; < 0 = the flows ask for more than instances.max or the ceiling allow. */
-  #count(open: readonly number[]): number {
+  /** `nearest`: points of everyone at the best site; the loads are those of that. */
+  #finish(open: readonly number[], nearest: number, moves: number): number {
     const p = this.#p;
-    let [total, least, spent] = [0, 0, 0];
+    const staff = this.#staff;
+    let points = nearest;
+    if (staff.fits(open)) {
+      this.#routing.settle(open);
+      this.isCrowded = false;
+    } else points = this.#crowded(open, this.room);
+    let short = staff.count(open);
+    if (short < 0) {
+      // more than instances.max or the ceiling allow: what is left of them decides who serves how much
+      points = this.#crowded(open, this.n);
+      short = Math.max(0, staff.recount(open));
+    }
+    this.broken = short + (p.total === 0 ? 0 : (this.unserved / p.total) * UNSERVED);
+    const { asked } = staff;
     for (let i = 0; i < open.length; i++) {
       const c = open[i] as number;
-      const load = this.load[c] as number;
-      const asked = asksFor(load, p.perInstance);
-      const few = Math.min(Math.max(1, Math.ceil(load / this.#packed - EPSILON)), this.room[c] as number);
-      this.asked[c] = asked;
-      this.least[c] = few;
-      const n = Math.max(few, Math.min(this.room[c] as number, asked));
-      this.n[c] = n;
-      total += n;
-      least += few;
-      spent += n * (p.cost[c] as number);
+      points += Math.max(this.n[c] as number, asked[c] as number) * (p.points[c] as number);
     }
-    let isShort = false;
-    while (total > p.max || spent > p.ceiling + EPSILON) {
-      const c = this.#leastHurt(open, total <= p.max);
-      if (c < 0) return OVER * (total > p.max ? total - p.max : 1 + spent - p.ceiling);
-      const n = (this.n[c] as number) - 1;
-      if (n < (this.least[c] as number)) {
-        isShort = true;
-        this.least[c] = n;
-        least -= 1;
-      }
-      this.n[c] = n;
-      total -= 1;
-      spent -= p.cost[c] as number;
-    }
-    if (isShort) return -1;
-    return least < p.min ? this.#fill(open, least, total) : 0;
+    if (open.length === 0 || p.groups > 1) this.broken += SPREAD * Math.max(0, p.groups - this.#places(open));
+    this.points = points + this.broken;
+    this.score = this.points + moves;
+    return this.score;
   }
 
-  /** Loads have changed, counts stay. */
-  #recount(open: readonly number[]): number {
-    let total = 0;
-    for (const c of open) {
-      this.asked[c] = Math.max(this.n[c] as number, Math.min(this.asked[c] as number, asksFor(this.load[c] as number, this.#p.perInstance)));
-      this.least[c] = Math.min(this.n[c] as number, Math.max(1, Math.ceil((this.load[c] as number) / this.#packed - EPSILON)));
-      total += this.n[c] as number;
+  #places(open: readonly number[]): number {
+    const { group } = this.#p;
+    let places = 0;
+    for (let i = 0; i < open.length; i++) {
+      let isNew = true;
+      for (let j = 0; j < i; j++) if (group[open[j] as number] === group[open[i] as number]) isNew = false;
+      if (isNew) places += 1;
     }
-    return total < this.#p.min ? BELOW_MIN * (this.#p.min - total) : 0;
-  }
-
-  /** Where an instance less leaves the others least busy; for money, per unit of it. */
-  #leastHurt(open: readonly number[], isForMoney: boolean): number {
-    let [best, value] = [-1, Number.POSITIVE_INFINITY];
-    for (const c of open) {
-      const n = this.n[c] as number;
-      const cost = this.#p.cost[c] as number;
-      if (n <= 1 || (isForMoney && cost <= 0)) continue;
-      const v = (this.load[c] as number) / (n - 1) / (isForMoney ? cost : 1);
-      if (v < value) [best, value] = [c, v];
-    }
-    return best;
-  }
-
-  /** Up to the minimum, where they are busiest. */
-  #fill(open: readonly number[], least: number, total: number): number {
-    const p = this.#p;
-    let [have, all] = [least, total];
-    while (have < p.min) {
-      let [best, value] = [-1, Number.NEGATIVE_INFINITY];
-      for (const c of open) {
-        const few = this.least[c] as number;
-        if (few >= (this.room[c] as number)) continue;
-        if (few >= (this.n[c] as number) && all >= p.max) continue;
-        const v = ((this.load[c] as number) + 1e-6) / few;
-        if (v > value) [best, value] = [c, v];
-      }
-      if (best < 0) return BELOW_MIN * (p.min - have);
-      this.least[best] = (this.least[best] as number) + 1;
-      have += 1;
-      if ((this.least[best] as number) > (this.n[best] as number)) {
-        this.n[best] = this.least[best] as number;
-        all += 1;
-      }
-    }
-    return 0;
+    return places;
   }
 
   /** What leaving today's sites for these must gain. */
   #moves(open: readonly number[]): number {
-    if (!this.#hasMoves) return 0;
+    const base = this.#base;
+    if (base.length === 0) return 0;
     const p = this.#p;
-    let points = 0;
-    let kept = 0;
-    let isOpening = false;
-    for (const c of open) {
+    let [points, kept, isOpening] = [0, 0, false];
+    for (let i = 0; i < open.length; i++) {
+      const c = open[i] as number;
       if (p.base[c] === 1) kept += 1;
       else {
         isOpening = true;
@@ -371,10 +206,9 @@ export class Evaluation {
       }
     }
     let leaves = false;
-    for (let c = 0, seen = 0; c < p.candidates; c++) {
-      if (p.base[c] !== 1 || (this.room[c] as number) === 0) continue;
-      seen += 1;
-      if (open.includes(c)) continue;
+    for (let i = 0; i < base.length; i++) {
+      const c = base[i] as number;
+      if ((this.room[c] as number) === 0 || open.includes(c)) continue;
       leaves = true;
       points += p.closing * (p.cost[c] as number);
     }

@@ -71,7 +71,7 @@ export class Search extends Evaluation {
   }
 
   #offer(set: readonly number[], out: number, added: number): void {
-    const score = this.evaluateWith(set, out, added);
+    const score = this.evaluateWith(set, out, added, this.#least - GAIN);
     if (score >= this.#least - GAIN) return;
     this.#least = score;
     this.#best = set.slice();
