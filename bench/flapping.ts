@@ -1,7 +1,8 @@
 /**
  * Does the placement follow the day without flapping? Seven days of 40 cities (measured round trips, hourly demand), every policy over the same
  * requests: goal attainment, latency, cost and moves per application and day, side by side. Figures, not times: the load of the machine does not
- * matter. The same as `proxima simulate bench/flapping.yaml`, plus what is said of it.
+ * matter. The same as `proxima simulate bench/flapping.yaml`, plus what is said of it, plus ours with the default weights: two of the four
+ * applications say that money counts less for them, which is what is paid for being in time more often.
  *
  *   node24 bench/flapping.ts [--policies ours,nearest-site] [--out DIR] [--json]
  */
@@ -9,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { table } from '../cli/output.ts';
 import type { PolicyFigures } from '../scheduler/simulate/figures.ts';
-import { loadScenario, runScenario } from '../scheduler/simulate/main.ts';
+import { type Loaded, loadScenario, runScenario } from '../scheduler/simulate/main.ts';
 import { HEAD, rowOf, writeReport } from '../scheduler/simulate/report.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -24,17 +25,27 @@ function verdict(ours: PolicyFigures, p: PolicyFigures): string {
   return `ours against ${p.policy}: ${points >= 0 ? '+' : ''}${points.toFixed(2)} points within the goal, ${cost >= 0 ? '+' : ''}${cost.toFixed(0)} % cost, ${moves}: ${result}`;
 }
 
+/** The same applications as if none of them had weights of its own. */
+function withDefaultWeights(loaded: Loaded): Loaded {
+  const applications = loaded.world.applications.map((a) => ({ ...a, policy: { ...a.policy, cost: {} } }));
+  return { ...loaded, world: { ...loaded.world, applications } };
+}
+
 if (!existsSync(join(root, '..', 'shared', 'data', 'dev-40'))) {
   console.log('skipped: ../shared/data/dev-40 is not there');
 } else {
   const policies = valueOf('--policies')?.split(',');
   const loaded = loadScenario(join(import.meta.dirname, 'flapping.yaml'));
-  const results = runScenario(loaded, { ...(policies === undefined ? {} : { policies }), onProgress: (policy, part) => part === 1 && console.error(`${policy} done`) });
+  const onProgress = (policy: string, part: number): unknown => part === 1 && console.error(`${policy} done`);
+  const results = runScenario(loaded, { ...(policies === undefined ? {} : { policies }), onProgress });
+  const own = results.policies.map((p) => p.policy).filter((p) => p.startsWith('ours'));
+  const plain = runScenario(withDefaultWeights(loaded), { policies: own, onProgress }).policies.map((p) => ({ ...p, policy: `${p.policy}, default weights` }));
+  const all = [...results.policies.slice(0, own.length), ...plain, ...results.policies.slice(own.length)];
   const out = valueOf('--out');
   if (out !== undefined) await writeReport(results, out);
   const isJson = process.argv.includes('--json');
-  if (isJson) console.log(JSON.stringify(results.policies.map(({ regions: _r, points: _p, ...f }) => f)));
-  else console.log(table(HEAD, results.policies.map(rowOf)));
+  if (isJson) console.log(JSON.stringify(all.map(({ regions: _r, points: _p, ...f }) => f)));
+  else console.log(table(HEAD, all.map(rowOf)));
   const ours = results.policies.find((p) => p.policy === 'ours');
-  for (const p of results.policies) if (!isJson && ours !== undefined && p !== ours) console.log(verdict(ours, p));
+  for (const p of all) if (!isJson && ours !== undefined && p !== ours) console.log(verdict(ours, p));
 }

@@ -1,4 +1,5 @@
 /** What is counted while a policy runs: every request is within its goal, late, or failed, and never more than one of them. */
+import { meanWaitMs, slicesOf, type Waiting, withinWait } from './waiting.ts';
 
 /** Bins of 2 %, from a tenth of a millisecond. */
 const RATIO = Math.log(1.02);
@@ -48,12 +49,16 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 const SLOT_MS = 15 * 60_000;
 
 export class Counts {
+  /** From the client until an instance works on it: round trip and waiting. */
   readonly latency: Histogram;
   readonly requests: Float64Array;
   readonly within: Float64Array;
   readonly failed: Float64Array;
-  /** Request x ms, of those served. */
+  /** Request x ms, of those served; `waitSum`: what of it they waited at the instance. */
   latencySum = 0;
+  waitSum = 0;
+  /** Round trip and waiting together within the goal. */
+  answered = 0;
   cost = 0;
   instanceHours = 0;
   /** A site where the application was not before, after its first placement. */
@@ -70,6 +75,15 @@ export class Counts {
     this.requests = new Float64Array(regions);
     this.within = new Float64Array(regions);
     this.failed = new Float64Array(regions);
+  }
+
+  /** Requests of a client region that are served after a round trip of `ms` and a wait. */
+  add(region: number, ms: number, wait: Waiting, requests: number, goalMs: number): void {
+    const mean = meanWaitMs(wait);
+    this.latencySum += requests * (ms + mean);
+    this.waitSum += requests * mean;
+    this.answered += requests * withinWait(wait, goalMs - ms);
+    for (const [share, waitMs] of slicesOf(wait)) this.latency.add(region, ms + waitMs, requests * share);
   }
 
   point(at: number): Mutable<Point> {
@@ -96,15 +110,19 @@ export interface RegionFigures {
 export interface PolicyFigures {
   readonly policy: string;
   readonly requests: number;
-  /** Served within the goal of their client region. */
+  /** Served by a site whose round trip is within the goal of their client region, as a policy defines it. */
   readonly within: number;
+  /** And the time that they waited at the instance together with it. */
+  readonly answered: number;
   /** Served, but later than that. */
   readonly late: number;
   /** Not served: no instance, a dead one, or one too busy. */
   readonly failed: number;
   /** within / requests */
   readonly attainment: number;
+  /** Round trip and waiting; so are the quantiles. */
   readonly meanMs: number | null;
+  readonly meanWaitMs: number | null;
   readonly p50Ms: number | null;
   readonly p99Ms: number | null;
   /** Instance-hours x the site's cost. */
@@ -125,9 +143,10 @@ export function figuresOf(policy: string, c: Counts, regions: readonly string[],
   const [requests, within, failed] = [sum(c.requests), sum(c.within), sum(c.failed)];
   const served = requests - failed;
   return {
-    policy, requests, within, late: Math.max(0, served - within), failed,
+    policy, requests, within, answered: c.answered, late: Math.max(0, served - within), failed,
     attainment: requests === 0 ? 1 : within / requests,
     meanMs: served <= 0 ? null : c.latencySum / served,
+    meanWaitMs: served <= 0 ? null : c.waitSum / served,
     p50Ms: c.latency.quantile(0.5), p99Ms: c.latency.quantile(0.99),
     cost: c.cost, instanceHours: c.instanceHours,
     moves: c.moves, movesPerApplicationPerDay: c.moves / applications / days, scalings: c.scalings, undone: c.undone, unmetHours: c.unmetHours,

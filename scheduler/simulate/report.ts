@@ -14,10 +14,10 @@ const WORST_REGIONS = 20;
 const percent = (part: number, whole: number, digits = 2): string => (whole === 0 ? '-' : `${((part / whole) * 100).toFixed(digits)} %`);
 const ms = (v: number | null): string => (v === null ? '-' : v < 10 ? v.toFixed(1) : v.toFixed(0));
 
-export const HEAD = ['policy', 'within goal', 'late', 'failed', 'p50 ms', 'p99 ms', 'cost', 'moves/app/day', 'unmet hours'] as const;
+export const HEAD = ['policy', 'within goal', 'late', 'failed', 'answered in time', 'wait ms', 'p50 ms', 'p99 ms', 'cost', 'moves/app/day', 'unmet hours'] as const;
 
 export function rowOf(p: PolicyFigures): (string | number)[] {
-  return [p.policy, percent(p.within, p.requests), percent(p.late, p.requests), percent(p.failed, p.requests, 3), ms(p.p50Ms), ms(p.p99Ms), Math.round(p.cost), p.movesPerApplicationPerDay.toFixed(1), p.unmetHours.toFixed(1)];
+  return [p.policy, percent(p.within, p.requests), percent(p.late, p.requests), percent(p.failed, p.requests, 3), percent(p.answered, p.requests), ms(p.meanWaitMs), ms(p.p50Ms), ms(p.p99Ms), Math.round(p.cost), p.movesPerApplicationPerDay.toFixed(1), p.unmetHours.toFixed(1)];
 }
 
 /** File name without its ending, to SVG. */
@@ -40,7 +40,7 @@ export function charts(results: Results): ReadonlyMap<string, string> {
     ['attainment', lineChart({ title: 'Requests served within their goal', x: 'hours since the start', y: 'percent of the requests' }, hourly((s) => (s.requests === 0 ? 100 : (100 * s.within) / s.requests)), { high: 100.5 })],
     ['cost-over-time', lineChart({ title: 'What the instances cost', x: 'hours since the start', y: 'cost per hour' }, hourly((s) => s.cost / Math.max(0.25, s.hours)), { from0: true })],
     ['cost-attainment', scatterChart({ title: 'Cost against goals met', x: 'cost, whole run', y: 'percent of the requests within their goal' }, policies.map((p) => ({ name: p.policy, x: p.cost, y: p.attainment * 100 })), { high: 101 })],
-    ['latency', barChart({ title: 'Round trip, client to instance', x: '', y: 'ms' }, names, [{ name: 'median', values: policies.map((p) => p.p50Ms ?? 0) }, { name: '99th percentile', values: policies.map((p) => p.p99Ms ?? 0) }])],
+    ['latency', barChart({ title: 'From the client until an instance works on it', x: '', y: 'ms' }, names, [{ name: 'median', values: policies.map((p) => p.p50Ms ?? 0) }, { name: '99th percentile', values: policies.map((p) => p.p99Ms ?? 0) }])],
     ['moves', barChart({ title: 'Moves per application and day', x: '', y: 'moves' }, names, [{ name: 'moves', values: policies.map((p) => p.movesPerApplicationPerDay) }])],
   ]);
 }
@@ -52,7 +52,7 @@ export function markdown(results: Results, images: readonly string[]): string {
     `# Simulation: ${results.scenario}`, '', results.description, '',
     `${results.sites} sites, ${results.clientRegions} client regions, ${results.applications} applications, ${results.days.toFixed(2)} days counted, seed ${results.seed}.`, '',
     ...head(HEAD), ...results.policies.map((p) => row(rowOf(p))), '',
-    'Within, late, failed: shares of all requests; together 100 %. Cost: instance-hours times the cost of the site, instances that start or drain included. A move: an application at a site where it was not before. Unmet hours: application x client region x hours with fewer than 95 % of the requests within the goal.', '',
+    'Within, late, failed: shares of all requests; together 100 %; the goal is one for the round trip. Answered in time: the round trip and the wait at the instance together within the goal. Wait: mean; p50 and p99 are of round trip and wait together. Cost: instance-hours times the cost of the site, instances that start or drain included. A move: an application at a site where it was not before. Unmet hours: application x client region x hours with fewer than 95 % of the requests within the goal.', '',
     ...images.map((name) => `![${name}](${name}.svg)\n`),
     `## By client region`, '',
   ];

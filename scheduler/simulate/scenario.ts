@@ -85,6 +85,8 @@ export const ScenarioSchema = Type.Object(
           /** Of the client regions use it, each application others. */
           regionsPercent: Type.Number({ minimum: 0.1, maximum: 100, default: 100 }),
           perInstance: Type.Number({ minimum: 0.01, default: 100 }),
+          /** Requests that one instance works on at once; the others wait. */
+          workers: Type.Integer({ minimum: 1, maximum: 1_000, default: 8 }),
           cpuMilli: Type.Integer({ minimum: 1, default: 250 }),
           memoryMiB: Type.Integer({ minimum: 1, default: 256 }),
           /** From asking for an instance until it is Ready. */

@@ -1,7 +1,7 @@
 /**
  * One policy over one scenario, on a virtual clock: requests come -> fronts count them -> telemetry -> plan -> moves, and failures in between.
  * Telemetry, planner, mover, failure logic and prediction are those of the global scheduler. What is simulated is the world: who asks, how long
- * a way is, how long an instance takes to start, how many requests it can serve, and what breaks.
+ * a way is, how long an instance takes to start, how many requests it can serve, how long they wait for it, and what breaks.
  */
 import type { TrafficSample } from '../../api/telemetry.ts';
 import { createModel, type Model } from '../global/model.ts';
@@ -12,6 +12,7 @@ import { PlacedApplication } from './placed.ts';
 import type { NamedPolicy } from './policies.ts';
 import { poisson, Random } from './random.ts';
 import { SimSites } from './sites.ts';
+import { type Waiting, waitingAt } from './waiting.ts';
 import type { SimWorld } from './world.ts';
 
 /** After something broke or was mended, judged by the second. */
@@ -182,22 +183,25 @@ class Run {
   #deliver(a: PlacedApplication, rps: Float64Array, within: Float64Array, now: number, then: number): void {
     const seconds = (then - now) / 1000;
     const load = new Map<number, number>();
+    const waits = new Map<number, Waiting>();
     const shares = Array.from(rps, (_v, k) => this.#reaching(a, k, now));
     for (const [k, list] of shares.entries()) for (const [s, share] of list) load.set(s, (load.get(s) ?? 0) + share * (rps[k] as number));
+    for (const [s, rps] of load) waits.set(s, waitingAt(rps, a.ready(s, now), a.app.perInstance, a.app.workers));
     const point = this.#counts.point(now);
     for (const [k, list] of shares.entries()) {
       const region = a.app.regions[k] as number;
       const asked = (rps[k] as number) * seconds;
       let [served, inTime] = [0, 0];
       for (const [s, share] of list) {
-        const part = share * asked * Math.min(1, (a.ready(s, now) * a.app.perInstance) / (load.get(s) as number));
+        const wait = waits.get(s) as Waiting;
+        const part = share * asked * wait.answered;
         if (part <= 0) continue;
         const ms = this.#ms(region, s);
         if (!Number.isFinite(ms)) continue; // there is no way
         served += part;
-        if (ms <= (a.app.goals[k] as number)) inTime += part;
-        this.#counts.latency.add(region, ms, part);
-        this.#counts.latencySum += part * ms;
+        const goal = a.app.goals[k] as number;
+        if (ms <= goal) inTime += part;
+        this.#counts.add(region, ms, wait, part, goal);
       }
       within[k] = (within[k] as number) + inTime;
       this.#counts.requests[region] = (this.#counts.requests[region] as number) + asked;

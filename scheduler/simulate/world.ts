@@ -25,6 +25,8 @@ export interface SimApplication {
   readonly key: string;
   readonly policy: PolicySpec;
   readonly perInstance: number;
+  /** Requests that one instance works on at once. */
+  readonly workers: number;
   readonly cpuMilli: number;
   readonly memoryMiB: number;
   readonly startMs: number;
@@ -184,7 +186,7 @@ function applicationsOf(scenario: Scenario, regions: readonly ClientRegion[]): r
       const using = regions.map((_r, r) => r).filter((r) => noise(scenario.seed, 77, n, r) * 100 < a.regionsPercent);
       const list = using.length === 0 ? [Math.floor(noise(scenario.seed, 78, n) * regions.length)] : using;
       const goals = list.map((r) => goalsOf(a.policy, regions[r]?.name ?? '')[0]?.milliseconds ?? Number.POSITIVE_INFINITY);
-      return { key: `sim/default/${a.name}${a.count === 1 ? '' : `-${String(i).padStart(4, '0')}`}`, policy: a.policy, perInstance: a.perInstance, cpuMilli: a.cpuMilli, memoryMiB: a.memoryMiB, startMs: a.startSeconds * 1000, regions: Int32Array.from(list), goals: Float64Array.from(goals), share: a.share };
+      return { key: `sim/default/${a.name}${a.count === 1 ? '' : `-${String(i).padStart(4, '0')}`}`, policy: a.policy, perInstance: a.perInstance, workers: a.workers, cpuMilli: a.cpuMilli, memoryMiB: a.memoryMiB, startMs: a.startSeconds * 1000, regions: Int32Array.from(list), goals: Float64Array.from(goals), share: a.share };
     }),
   );
   return all.sort((a, b) => (a.key < b.key ? -1 : 1));

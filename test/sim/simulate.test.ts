@@ -35,6 +35,7 @@ it('asks every policy the same requests, and each of them is within its goal, la
     for (const k of ['requests', 'within', 'failed'] as const) near(p.regions.reduce((sum, x) => sum + x[k], 0), p[k], `${p.policy}: ${k} by region`);
     for (const k of ['requests', 'within', 'failed', 'cost', 'instanceHours'] as const) near(p.points.reduce((sum, x) => sum + x[k], 0), p[k], `${p.policy}: ${k} over time`);
     assert.ok(p.within > 0 && p.cost > 0 && p.failed >= 0);
+    assert.ok(p.answered > 0 && p.answered <= p.within && (p.meanWaitMs ?? 0) > 0, `${p.policy}: who waits is not earlier`);
   }
 });
 
