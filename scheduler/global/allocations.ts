@@ -1,7 +1,7 @@
 /** Carries Allocations out: reads them, decides, writes the status first, then makes or removes their Applications. One instance does it at a time. */
 import { isDeepStrictEqual } from 'node:util';
 import { Counter, Registry } from 'prom-client';
-import type { Client } from '../../api/client.ts';
+import type { Client, WriteOptions } from '../../api/client.ts';
 import { isMeshError } from '../../api/errors.ts';
 import type { Allocation, Application, Placement } from '../../api/kinds/mesh.ts';
 import { Resources } from '../../api/resources.ts';
@@ -11,6 +11,7 @@ import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import { membersOf } from './allocation.ts';
 import { decideAllocation, type Decision } from './allocation-decide.ts';
+import { type Fence, fenced } from './fence.ts';
 import type { Snapshot } from './global-scheduler.ts';
 
 export interface AllocationsDeps {
@@ -22,6 +23,8 @@ export interface AllocationsDeps {
     readonly snapshot: Snapshot | null;
     /** Is what exists once in the mesh this instance's to do? */
     readonly leads: boolean;
+    /** That under which it is written. */
+    readonly fence: Fence;
   };
 }
 
@@ -90,14 +93,14 @@ export class Allocations implements Service {
   async #act(allocation: Allocation, { status, make, remove }: Decision): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = allocation.metadata;
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(status)), allocation.status ?? {})) {
-      await this.#d.client.patch(Resources.Allocation, { tenant, namespace }, name, { status }, { subresource: 'status' });
+      await this.#write((o) => this.#d.client.patch(Resources.Allocation, { tenant, namespace }, name, { status }, { ...o, subresource: 'status' }));
       if (status.phase !== allocation.status?.phase) {
         this.#d.log.info('allocation', { allocation: `${tenant}/${namespace}/${name}`, phase: status.phase, reason: status.message });
         this.#phases.inc({ phase: status.phase ?? 'Pending' });
       }
     }
     for (const app of make) {
-      await this.#d.client.create(Resources.Application, app).catch((error: unknown) => {
+      await this.#write((o) => this.#d.client.create(Resources.Application, app, o)).catch((error: unknown) => {
         if (!isMeshError(error, 'already-exists') && !isMeshError(error, 'invalid')) throw error;
         this.#d.log.warn('application of an allocation not made', { application: app.metadata.name, err: error }); // the next look decides what that means
       });
@@ -105,9 +108,13 @@ export class Allocations implements Service {
     for (const app of remove) await this.#remove(app);
   }
 
+  #write<T>(write: (options: WriteOptions) => Promise<T>): Promise<T> {
+    return fenced(this.#d.source.fence, null, write);
+  }
+
   async #remove(app: Application): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = app.metadata;
-    await this.#d.client.delete(Resources.Application, { tenant, namespace }, name).catch((error: unknown) => {
+    await this.#write((o) => this.#d.client.delete(Resources.Application, { tenant, namespace }, name, o)).catch((error: unknown) => {
       if (!isMeshError(error, 'not-found')) throw error;
     });
   }

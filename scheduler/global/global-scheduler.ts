@@ -10,11 +10,12 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
+import { isFenced } from '../../api/lease-fence.ts';
 import { Admission, type Admitted } from './admission.ts';
 import { Budget, type BudgetLimits } from './budget.ts';
 import { Carrier } from './carrier.ts';
 import type { FailureOptions, SiteState } from './failure.ts';
-import type { Fence } from './fence.ts';
+import type { Fence, HeldLease } from './fence.ts';
 import { type GlobalChanges, GlobalView } from './global-view.ts';
 import { SchedulerMetrics } from './metrics.ts';
 import type { Model, SiteModel } from './model.ts';
@@ -93,6 +94,8 @@ export class GlobalScheduler implements Service {
   readonly telemetry: Telemetry;
   readonly metrics: SchedulerMetrics;
   readonly moves = new MoveMetrics();
+  /** What may be written, and under which lease. */
+  readonly fence: Fence;
   readonly #d: GlobalSchedulerDeps;
   readonly #o: GlobalSchedulerOptions;
   readonly #clock: Clock;
@@ -103,7 +106,6 @@ export class GlobalScheduler implements Service {
   readonly #watchers: Loop;
   readonly #global: GlobalView;
   readonly #shards: Shards;
-  readonly #fence: Fence;
   readonly #records: Records;
   readonly #sites: Sites;
   readonly #siteModels: SiteModels;
@@ -135,15 +137,15 @@ export class GlobalScheduler implements Service {
     this.#siteModels = new SiteModels(this.telemetry);
     this.#global = new GlobalView(client, () => this.#wake());
     this.#shards = new Shards(client, log, { identity: options.identity, incarnation: randomUUID(), ...(options.shards === undefined ? {} : { shards: options.shards }), ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }) });
-    this.#fence = { stamp: (key) => this.#stamp(key) };
-    this.#records = new Records(client, log, this.#global, this.#fence);
+    this.fence = { stamp: (key) => this.#stamp(key), lease: (key) => this.#lease(key), refused: () => this.metrics.fenced('api') };
+    this.#records = new Records(client, log, this.#global, this.fence);
     this.#admission = new Admission(this.#clientRegions, (r, s) => this.#floor(r, s));
     this.#planning = new Planning(options.planning);
     this.#prediction = new Prediction({ client, log, clock: this.#clock, applications: () => ({ all: new Set(this.#global.objects.applications.keys()), owns: (key) => this.#owns(key), isFull: (key) => this.#isFull(key) }) }, options.prediction);
     this.#chores = new NetworkChores(this.#records, regions, options.clientRegions, log);
     this.#budget = new Budget(options.budget);
     this.metrics = new SchedulerMetrics({ shards: () => [...this.#shards.held(this.#clock.now())].filter((p) => p !== 'network').length, reaches: () => [...this.#sites.states.values()].map((s) => s.reach), rows: () => this.telemetry.sizes });
-    this.#carrier = new Carrier({ global: this.#global, records: this.#records, planning: this.#planning, metrics: this.metrics, log, fence: this.#fence, regions, stopwatch: options.planning?.stopwatch ?? (() => performance.now()) });
+    this.#carrier = new Carrier({ global: this.#global, records: this.#records, planning: this.#planning, metrics: this.metrics, log, fence: this.fence, regions, stopwatch: options.planning?.stopwatch ?? (() => performance.now()) });
     telemetryMetrics(this.metrics.registry, this.telemetry, this.#prediction.forecast);
     for (const region of regions) this.#follow(region);
     const every = options.intervalMs ?? 1_000;
@@ -206,6 +208,7 @@ export class GlobalScheduler implements Service {
     if (region === undefined) return;
     const before = region.answers;
     const error = await region.refresh();
+    if (error === null) await this.#claim(region);
     if (region.answers === before) return;
     if (error === null) this.#d.log.info('region answers', { region: name });
     else this.#d.log.warn('region does not answer', { region: name, err: error });
@@ -265,7 +268,7 @@ export class GlobalScheduler implements Service {
   }
 
   #follow(region: Region): void {
-    region.fence = this.#fence;
+    region.fence = this.fence;
     const isDue = (key: string): void => {
       this.#carrier.touch(key);
       this.#wake();
@@ -275,11 +278,31 @@ export class GlobalScheduler implements Service {
 
   /** Throws when the application, or for null the network, is not ours now. */
   #stamp(key: string | null): string | null {
-    const part = key === null ? 'network' : shardOf(key, this.#shards.count);
-    const token = this.#shards.token(part, this.#clock.now());
-    if (token !== null) return key === null ? null : `${part}:${token}`;
-    this.metrics.fenced();
+    const { epoch } = this.#lease(key);
+    return key === null ? null : `${shardOf(key, this.#shards.count)}:${epoch}`;
+  }
+
+  #lease(key: string | null): HeldLease {
+    const held = this.#shards.lease(key === null ? 'network' : shardOf(key, this.#shards.count), this.#clock.now());
+    if (held !== null) return held;
+    this.metrics.fenced('itself');
     throw new MeshError('conflict', `${key ?? 'the network'} is not of this instance any more`);
+  }
+
+  /** What is held is said to the region before anything is written there, and also when nothing is to be: the holder before may still be writing. */
+  async #claim(region: Region): Promise<void> {
+    const now = this.#clock.now();
+    await Promise.all([...this.#shards.held(now)].map(async (part) => {
+      const lease = this.#shards.lease(part, now);
+      if (lease === null) return;
+      try {
+        await region.claim(lease);
+      } catch (error) {
+        const epoch = isFenced(error) ? error.fields['epoch'] : undefined;
+        if (typeof epoch === 'number') this.#shards.outgrow(part, epoch);
+        this.#d.log.warn('shard not claimed in region', { region: region.name, shard: part, err: error });
+      }
+    }));
   }
 
   #owns(key: string): boolean {
@@ -291,7 +314,9 @@ export class GlobalScheduler implements Service {
     const isNew = [...held].some((p) => !this.#held.has(p));
     if (held.has('network') && !this.#held.has('network')) this.#chores.touch();
     this.#held = held;
-    if (isNew) this.#carrier.touchAll();
+    if (!isNew) return;
+    this.#carrier.touchAll();
+    if (this.#isRunning) for (const r of this.#d.regions) this.#watchers.trigger(r.name);
   }
 
   #admit(changes: GlobalChanges, models: readonly SiteModel[]): Admitted {

@@ -23,7 +23,7 @@ export class SchedulerMetrics {
     this.#pass = new Histogram({ name: 'proxima_global_pass_seconds', help: 'Time of a pass of the global scheduler', buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10], registers });
     this.#planned = new Counter({ name: 'proxima_global_planned_total', help: 'Applications planned, by how: all together, or those that changed', labelNames: ['how'], registers });
     this.#moved = new Counter({ name: 'proxima_global_looked_at_total', help: 'Times that an application was compared with what runs, by outcome', labelNames: ['outcome'], registers });
-    this.#refused = new Counter({ name: 'proxima_global_fenced_total', help: 'Writes that were not made or were refused because a shard is not ours any more', registers });
+    this.#refused = new Counter({ name: 'proxima_global_fenced_total', help: 'Writes that were not made or were refused because a shard is not ours any more', labelNames: ['by'], registers });
     new Gauge({
       name: 'proxima_global_shards_held',
       help: 'Shards of applications that this instance holds',
@@ -66,7 +66,8 @@ export class SchedulerMetrics {
     this.#moved.inc({ outcome });
   }
 
-  fenced(): void {
-    this.#refused.inc();
+  /** itself: not made, an API was not asked. */
+  fenced(by: 'itself' | 'api'): void {
+    this.#refused.inc({ by });
   }
 }

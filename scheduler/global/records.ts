@@ -1,5 +1,5 @@
 /** What the scheduler writes to the global API: placements with their reasons, the sites it knows, indexes and numbers that must never change. */
-import type { Client, ResourceId } from '../../api/client.ts';
+import type { Client, ResourceId, WriteOptions } from '../../api/client.ts';
 import { isMeshError, MeshError } from '../../api/errors.ts';
 import type { Application, Placement, Site } from '../../api/kinds/mesh.ts';
 import type { Vpc } from '../../api/kinds/mizar.ts';
@@ -7,7 +7,7 @@ import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Logger } from '../../base/log.ts';
 
-import { FENCE_ANNOTATION, type Fence } from './fence.ts';
+import { FENCE_ANNOTATION, type Fence, fenced } from './fence.ts';
 import type { GlobalView } from './global-view.ts';
 import { type ConfigMap, holds, keyOf } from './region-objects.ts';
 import type { Region } from './region.ts';
@@ -72,8 +72,7 @@ export class Records {
     for (const site of this.#view.sites()) {
       if (mirrored.has(site.metadata.name) || !isGone(site, regions)) continue;
       this.#log.info('site is in no region any more', { site: site.metadata.name, region: site.spec.region });
-      this.#fence.stamp(null);
-      await this.#delete(Resources.Site, { tenant: null, namespace: null }, site.metadata.name);
+      await this.#delete(null, Resources.Site, { tenant: null, namespace: null }, site.metadata.name);
       this.#view.drop(site);
     }
   }
@@ -83,10 +82,9 @@ export class Records {
     const place = { tenant: null, namespace: null };
     const want: Site = { apiVersion: site.apiVersion, kind: 'Site', metadata: { name, ...(labels === undefined ? {} : { labels }) }, spec: site.spec };
     let have = known;
-    this.#fence.stamp(null);
-    if (have === null) have = await this.#client.create(Resources.Site, want);
-    else if (!holds(have.spec, want.spec)) have = await this.#client.patch<Site>(Resources.Site, place, name, { spec: want.spec, metadata: { labels: labels ?? {} } });
-    if (site.status !== undefined && !isSameStatus(have.status, site.status)) have = await this.#client.patch<Site>(Resources.Site, place, name, { status: site.status }, { subresource: 'status' });
+    if (have === null) have = await this.#write(null, (o) => this.#client.create(Resources.Site, want, o));
+    else if (!holds(have.spec, want.spec)) have = await this.#write(null, (o) => this.#client.patch<Site>(Resources.Site, place, name, { spec: want.spec, metadata: { labels: labels ?? {} } }, o));
+    if (site.status !== undefined && !isSameStatus(have.status, site.status)) have = await this.#write(null, (o) => this.#client.patch<Site>(Resources.Site, place, name, { status: site.status }, { ...o, subresource: 'status' }));
     this.#view.put(have);
   }
 
@@ -97,10 +95,9 @@ export class Records {
     const missing = sites.map((s) => s.metadata.name).filter((name) => !siteIndex.has(name)).sort();
     for (const name of missing) siteIndex.set(name, Math.max(-1, ...siteIndex.values()) + 1);
     if (missing.length > 0) {
-      this.#fence.stamp(null);
       const data = Object.fromEntries([...siteIndex].map(([name, index]) => [name, String(index)]));
-      if (stored === null) await this.#client.create<ConfigMap>(Resources.ConfigMap, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'site-index', ...SYSTEM }, data });
-      else await this.#client.update<ConfigMap>(Resources.ConfigMap, { ...stored, data });
+      if (stored === null) await this.#write(null, (o) => this.#client.create<ConfigMap>(Resources.ConfigMap, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'site-index', ...SYSTEM }, data }, o));
+      else await this.#write(null, (o) => this.#client.update<ConfigMap>(Resources.ConfigMap, { ...stored, data }, o));
     }
     return { siteIndex, vnis: await this.#vnis(objects) };
   }
@@ -117,8 +114,8 @@ export class Records {
       let vni = FIRST_VNI;
       while (used.has(vni)) vni += 1;
       if (vni > LAST_VNI) throw new MeshError('too-large', 'all 24-bit VNIs are in use');
-      this.#fence.stamp(null);
-      const made = await this.#client.patch<Vpc>(Resources.Vpc, { tenant: vpc.metadata.tenant ?? 'system', namespace: null }, vpc.metadata.name, { status: { phase: 'Provisioned', vni } }, { subresource: 'status' });
+      const given = vni;
+      const made = await this.#write(null, (o) => this.#client.patch<Vpc>(Resources.Vpc, { tenant: vpc.metadata.tenant ?? 'system', namespace: null }, vpc.metadata.name, { status: { phase: 'Provisioned', vni: given } }, { ...o, subresource: 'status' }));
       this.#view.put(made);
       used.add(vni);
       vnis.set(key, vni);
@@ -133,11 +130,10 @@ export class Records {
     const { plannedAt: _at, ...spec } = want.spec;
     const annotations = this.#stamped(keyOf(app), want.annotations);
     let known = have;
-    if (known === undefined) known = await this.#client.create<Placement>(Resources.Placement, { apiVersion: 'mesh.proxima.io/v1', kind: 'Placement', metadata: { name, ...place, annotations }, spec: want.spec });
+    if (known === undefined) known = await this.#write(keyOf(app), (o) => this.#client.create<Placement>(Resources.Placement, { apiVersion: 'mesh.proxima.io/v1', kind: 'Placement', metadata: { name, ...place, annotations }, spec: want.spec }, o));
     else if (!holds(known.spec, spec) || !holds(known.metadata.annotations ?? {}, annotations)) known = await this.#patchPlacement(known, { metadata: { annotations }, spec: want.spec });
     this.#view.put(known);
     if (holds(known.status ?? {}, want.status)) return;
-    this.#fence.stamp(keyOf(app));
     this.#view.put(await this.#patchPlacement(known, { status: want.status }, { subresource: 'status' }));
   }
 
@@ -157,7 +153,7 @@ export class Records {
     const { name, namespace = 'default', tenant = 'system', resourceVersion } = known.metadata;
     const place = { tenant, namespace };
     try {
-      return await this.#client.patch<Placement>(Resources.Placement, place, name, { ...body, metadata: { ...body.metadata, resourceVersion } }, options);
+      return await this.#write(keyOf(known), (o) => this.#client.patch<Placement>(Resources.Placement, place, name, { ...body, metadata: { ...body.metadata, resourceVersion } }, { ...o, ...options }));
     } catch (error) {
       // somebody wrote meanwhile: what is there counts, and the next pass decides from it
       if (isMeshError(error, 'conflict')) this.#view.put(await this.#client.get<Placement>(Resources.Placement, place, name));
@@ -168,9 +164,8 @@ export class Records {
   async applicationStatus(app: Application, status: NonNullable<Application['status']>): Promise<void> {
     const now = this.#view.objects.applications.get(keyOf(app)) ?? app;
     if (holds(now.status ?? {}, status)) return;
-    this.#fence.stamp(keyOf(app));
     const { name, namespace = 'default', tenant = 'system' } = app.metadata;
-    const written = await this.#client.patch<Application>(Resources.Application, { tenant, namespace }, name, { status, metadata: { resourceVersion: now.metadata.resourceVersion } }, { subresource: 'status' });
+    const written = await this.#write(keyOf(app), (o) => this.#client.patch<Application>(Resources.Application, { tenant, namespace }, name, { status, metadata: { resourceVersion: now.metadata.resourceVersion } }, { ...o, subresource: 'status' }));
     this.#view.put(written);
   }
 
@@ -184,13 +179,16 @@ export class Records {
 
   async forget(placement: Placement): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = placement.metadata;
-    this.#fence.stamp(keyOf(placement));
-    await this.#delete(Resources.Placement, { tenant, namespace }, name);
+    await this.#delete(keyOf(placement), Resources.Placement, { tenant, namespace }, name);
     this.#view.drop(placement);
   }
 
-  async #delete(resource: ResourceId, place: { readonly tenant: string | null; readonly namespace: string | null }, name: string): Promise<void> {
-    await this.#client.delete(resource, place, name).catch((error: unknown) => {
+  #write<T>(key: string | null, write: (options: WriteOptions) => Promise<T>): Promise<T> {
+    return fenced(this.#fence, key, write);
+  }
+
+  async #delete(key: string | null, resource: ResourceId, place: { readonly tenant: string | null; readonly namespace: string | null }, name: string): Promise<void> {
+    await this.#write(key, (o) => this.#client.delete(resource, place, name, o)).catch((error: unknown) => {
       if (!isMeshError(error, 'not-found')) throw error;
     });
   }

@@ -1,5 +1,5 @@
 /** One region as the global scheduler sees it: its objects in memory, whether its API answers, and the writes that go there. */
-import type { Client, Place, ResourceId } from '../../api/client.ts';
+import type { Client, Place, ResourceId, WriteOptions } from '../../api/client.ts';
 import { isMeshError, MeshError } from '../../api/errors.ts';
 import type { Deployment, Node, Pod } from '../../api/kinds/core.ts';
 import type { Site } from '../../api/kinds/mesh.ts';
@@ -8,7 +8,8 @@ import type { KubeObject } from '../../api/object.ts';
 import { Resources } from '../../api/resources.ts';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import { type Logger, silentLogger } from '../../base/log.ts';
-import { FENCE_ANNOTATION, type Fence, isOlder, openFence } from './fence.ts';
+import { Claims } from './claims.ts';
+import { FENCE_ANNOTATION, type Fence, type HeldLease, isOlder, openFence } from './fence.ts';
 import { APPLICATION_LABEL, FOREIGN_LABEL, holds, SITE_LABEL } from './region-objects.ts';
 import { idOf, View } from './view.ts';
 
@@ -80,6 +81,7 @@ export class Region {
   hasAnswered = false;
   /** Whose writes may go there, and with which token; open until the scheduler sets it. */
   fence: Fence = openFence;
+  readonly #claims: Claims;
   readonly #view: View;
   readonly #pods = new Index<Pod>();
   readonly #nodes = new Index<Node>();
@@ -93,6 +95,7 @@ export class Region {
   constructor(name: string, client: Client) {
     this.name = name;
     this.client = client;
+    this.#claims = new Claims(client);
     this.#view = new View(client, WATCHED, { index: (r, o, before) => this.#index(r, o, before), tell: (r, o, before) => this.#tell(r, o, before) });
   }
 
@@ -103,6 +106,11 @@ export class Region {
   /** From now on `refresh` only asks whether the API answers; what it holds comes by watches. */
   follow(signal: AbortSignal, log: Logger = silentLogger, clock: Clock = systemClock): void {
     this.#follow = { signal, log, clock };
+  }
+
+  /** From now on the region refuses what an earlier holder of the Lease still writes. Throws `conflict` when it knows of a later one. */
+  claim(lease: HeldLease): Promise<void> {
+    return this.#claims.claim(lease);
   }
 
   async close(): Promise<void> {
@@ -194,7 +202,8 @@ export class Region {
       if (have !== null && have.metadata.deletionTimestamp !== undefined) return false;
       if (have !== null && this.#isAsWanted(resource, have, want, stamp)) return tries > 1;
       try {
-        this.#view.put(resource, have === null ? await this.client.create(resource, stamp === null ? want : { ...want, metadata: { ...want.metadata, annotations: { ...want.metadata.annotations, ...annotations } } }) : await this.#patch(resource, have, want, annotations));
+        const [known, fresh] = [have, stamp === null ? want : { ...want, metadata: { ...want.metadata, annotations: { ...want.metadata.annotations, ...annotations } } }];
+        this.#view.put(resource, await this.#claims.write(this.fence, key, (o) => (known === null ? this.client.create(resource, fresh, o) : this.#patch(resource, known, want, annotations, o))));
         return true;
       } catch (error) {
         if (tries >= WRITE_TRIES || !(isMeshError(error, 'conflict') || isMeshError(error, 'already-exists') || isMeshError(error, 'not-found'))) throw error;
@@ -206,11 +215,14 @@ export class Region {
 
   /** After a shard came to us: what its holder before still writes finds another version. */
   async seal(resource: ResourceId, target: KubeObject): Promise<void> {
-    const stamp = this.fence.stamp(applicationOf(resource, target));
+    const key = applicationOf(resource, target);
+    const stamp = this.fence.stamp(key);
     let have: KubeObject | null = target;
     for (let tries = 1; have !== null && stamp !== null && have.metadata.annotations?.[FENCE_ANNOTATION] !== stamp; tries++) {
       try {
-        this.#view.put(resource, await this.client.patch(resource, this.#place(resource, have), have.metadata.name, { metadata: { annotations: { [FENCE_ANNOTATION]: stamp }, resourceVersion: have.metadata.resourceVersion } }));
+        const { name, resourceVersion } = have.metadata;
+        const place = this.#place(resource, have);
+        this.#view.put(resource, await this.#claims.write(this.fence, key, (o) => this.client.patch(resource, place, name, { metadata: { annotations: { [FENCE_ANNOTATION]: stamp }, resourceVersion } }, o)));
         return;
       } catch (error) {
         if (tries >= WRITE_TRIES || !(isMeshError(error, 'conflict') || isMeshError(error, 'not-found'))) throw error;
@@ -227,12 +239,12 @@ export class Region {
     return isStamped && holds(have, content) && holds(have.metadata.labels ?? {}, metadata.labels ?? {}) && holds(have.metadata.annotations ?? {}, metadata.annotations ?? {});
   }
 
-  #patch(resource: ResourceId, have: KubeObject, want: KubeObject, annotations: Readonly<Record<string, string>> | undefined): Promise<KubeObject> {
+  #patch(resource: ResourceId, have: KubeObject, want: KubeObject, annotations: Readonly<Record<string, string>> | undefined, options: WriteOptions): Promise<KubeObject> {
     const { apiVersion: _v, kind: _k, metadata, status: _s, ...content } = want as KubeObject & { readonly status?: unknown };
     const { labels } = metadata;
     const notes = { ...metadata.annotations, ...annotations };
     const body = { ...content, metadata: { ...(labels === undefined ? {} : { labels }), ...(Object.keys(notes).length === 0 ? {} : { annotations: notes }), resourceVersion: have.metadata.resourceVersion } };
-    return this.client.patch(resource, this.#place(resource, want), want.metadata.name, body);
+    return this.client.patch(resource, this.#place(resource, want), want.metadata.name, body, options);
   }
 
   async #read(resource: ResourceId, want: KubeObject): Promise<KubeObject | null> {
@@ -249,17 +261,15 @@ export class Region {
 
   /** null takes an annotation away. The uid keeps it from a later pod of the same name. */
   async annotate(pod: Pod, annotations: Readonly<Record<string, string | null>>): Promise<void> {
-    this.fence.stamp(applicationOf(Resources.Pod, pod));
     const body = { metadata: { annotations, ...(pod.metadata.uid === undefined ? {} : { uid: pod.metadata.uid }) } };
-    this.#view.put(Resources.Pod, await this.client.patch<Pod>(Resources.Pod, this.#place(Resources.Pod, pod), pod.metadata.name, body));
+    this.#view.put(Resources.Pod, await this.#claims.write(this.fence, applicationOf(Resources.Pod, pod), (o) => this.client.patch<Pod>(Resources.Pod, this.#place(Resources.Pod, pod), pod.metadata.name, body, o)));
   }
 
   async remove(resource: ResourceId, target: KubeObject): Promise<void> {
     const have = this.#view.find(resource, idOf(resource, target));
     if (have === null) return;
-    this.fence.stamp(applicationOf(resource, have));
     const { uid } = have.metadata;
-    await this.client.delete(resource, this.#place(resource, target), target.metadata.name, uid === undefined ? {} : { uid }).catch((error: unknown) => {
+    await this.#claims.write(this.fence, applicationOf(resource, have), (o) => this.client.delete(resource, this.#place(resource, target), target.metadata.name, { ...o, ...(uid === undefined ? {} : { uid }) })).catch((error: unknown) => {
       if (!isMeshError(error, 'not-found')) throw error;
     });
     this.#view.drop(resource, have);

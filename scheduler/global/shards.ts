@@ -9,6 +9,7 @@ import { isMeshError } from '../../api/errors.ts';
 import type { Lease } from '../../api/kinds/core.ts';
 import { Resources } from '../../api/resources.ts';
 import type { Logger } from '../../base/log.ts';
+import type { HeldLease } from './fence.ts';
 
 const PLACE = { tenant: 'system', namespace: 'default' } as const;
 const MEMBER = 'global-member-';
@@ -51,6 +52,8 @@ export class Shards {
   /** Members by name of their Lease: the version seen last, and when it was seen first. */
   readonly #seen = new Map<string, Seen>();
   #held = new Map<Part, number>();
+  /** Where a region has seen an epoch that ours is not above: the global API was set back. */
+  readonly #behind = new Map<Part, number>();
   /** Too many by now: given back between two passes. */
   #excess: readonly Part[] = [];
   #leases = new Map<string, Lease>();
@@ -76,6 +79,17 @@ export class Shards {
     return now < this.#heldUntil ? (this.#held.get(part) ?? null) : null;
   }
 
+  /** What the holder's writes name; null when the part is not ours now. */
+  lease(part: Part, now: number): HeldLease | null {
+    const epoch = this.token(part, now);
+    return epoch === null ? null : { lease: nameOf(part), epoch, holder: this.#me };
+  }
+
+  /** A region knows an epoch of the part that is not below ours. The part is ours by the global API, so that is a leftover: ours grows beyond it. */
+  outgrow(part: Part, epoch: number): void {
+    this.#behind.set(part, epoch);
+  }
+
   /** Renews, sees who else is there, takes what is free. Never while another call runs. */
   async tick(clock: () => number): Promise<void> {
     if (this.#isStopped) return;
@@ -88,6 +102,7 @@ export class Shards {
     this.#held = new Map(this.#parts().flatMap((part) => (this.#holderOf(part) === this.#me ? [[part, this.#leases.get(nameOf(part))?.spec.leaseTransitions ?? 0] as const] : [])));
     this.#heldUntil = began + this.#leaseMs * HELD_SHARE;
     await this.#take(live, clock);
+    await this.#grow(clock);
     this.#excess = this.#tooMany(live);
     if (this.#held.has('network')) await this.#sweep(clock());
     if ([...this.#held].some(([part, token]) => before.get(part) !== token) || before.size !== this.#held.size) this.#log.info('shards held', { shards: [...this.#held.keys()], members: live.length });
@@ -187,6 +202,18 @@ export class Shards {
       this.#leases.set(nameOf(part), written);
       this.#held.set(part, token);
       if (part !== 'network') has += 1;
+    }
+  }
+
+  async #grow(clock: () => number): Promise<void> {
+    for (const [part, above] of this.#behind) {
+      this.#behind.delete(part);
+      const [token, lease] = [this.#held.get(part), this.#leases.get(nameOf(part))];
+      if (token === undefined || token > above || lease === undefined || clock() >= this.#heldUntil) continue;
+      const written = await this.#write({ ...lease, spec: { ...lease.spec, leaseTransitions: above + 1 } });
+      if (written === null) continue; // it is not ours after all
+      this.#held.set(part, above + 1);
+      this.#log.warn('a region knew a later epoch of a shard than the global API', { shard: part, was: token, now: above + 1 });
     }
   }
 
