@@ -4,13 +4,13 @@
  * `put` and `drop` lists over the same keys and a full state is a delta against nothing.
  */
 export type GoalEntry =
-  /** A VPC known on this droplet. `routes` say where an address goes that is in no network of this site. */
+  /** A VPC known on this droplet. `dividers` are substrate addresses of droplets of this site that know every network of it. */
   | { readonly kind: 'vpc'; readonly vni: number; readonly cidr: string; readonly dividers: readonly string[] }
   /** A network of this site. `bouncers` are substrate addresses of droplets that know every endpoint of it. */
   | { readonly kind: 'network'; readonly vni: number; readonly cidr: string; readonly bouncers: readonly string[] }
   /** A network of another site: send to `relay` (a substrate address of this site; on the relay itself, the other relay's 100.64.0.0/10 address). */
   | { readonly kind: 'route'; readonly vni: number; readonly cidr: string; readonly relay: string }
-  /** An endpoint: on this droplet where `droplet` is this droplet's address, else known here because this droplet is its bouncer or relay. */
+  /** An endpoint: on this droplet where `droplet` is this droplet's address, else known here because this droplet is its bouncer or relay, or for a direct way. */
   | { readonly kind: 'endpoint'; readonly vni: number; readonly address: string; readonly mac: string; readonly droplet: string }
   /** A substrate peer whose Geneve packets are believed. Nothing is learned from, or decapsulated for, anybody else. */
   | { readonly kind: 'droplet'; readonly address: string; readonly mac: string | null }

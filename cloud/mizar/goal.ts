@@ -2,25 +2,38 @@
  * Goal state of one droplet: a pure function of the View. Which VPCs a droplet hears of follows from what it does: it hosts endpoints of
  * them, is a bouncer or divider for them, or is its site's relay or front. Substrate addresses mean something only inside their site, so
  * everything that names another site's droplet goes through the relays.
+ *
+ * Who hosts a VPC is told its endpoints at the site, and so sends to them directly, up to a bound; bouncers know the rest. It is told the VPC's
+ * networks, up to a bound; dividers know the rest. A direct way is part of the goal state and never learned from packets: it can neither be
+ * forged nor outlive its endpoint. The bounds keep what one pod's start costs apart from the size of its VPC.
  */
 import type { GoalEntry, GoalState } from '../../api/goal.ts';
 import { goalKey } from '../../api/goal.ts';
-import type { Bouncer, Droplet, Endpoint, Subnet } from '../../api/kinds/mizar.ts';
+import type { Bouncer, Divider, Droplet, Endpoint, Subnet } from '../../api/kinds/mizar.ts';
 import { applicationKey } from './names.ts';
 import type { SimpleEndpoint, View } from './world.ts';
-import { isForeign, keyOf, tenantOf, vniOf, vpcKeyOf } from './world.ts';
+import { isForeign, keyOf, subnetKeyOf, tenantOf, vniOf, vpcKeyOf } from './world.ts';
+
+/** Endpoints of one VPC that a droplet reaches without a bouncer. */
+export const DIRECT_ENDPOINTS = 256;
+/** Networks of one VPC that a droplet reaches without a divider, besides those that it hosts. */
+export const DIRECT_NETWORKS = 64;
 
 /** Deterministic, without duplicates, ordered by key. */
 export function goalFor(droplet: Droplet, view: View): readonly GoalEntry[] {
   if (isForeign(droplet)) return [];
   const out = new Map<string, GoalEntry>();
   const put = (e: GoalEntry): void => void out.set(goalKey(e), e);
-  const isRelay = view.relays.get(droplet.spec.site)?.metadata.name === droplet.metadata.name;
+  const isRelay = isRelayOf(droplet, view);
   for (const key of vpcsOn(droplet, isRelay, view)) for (const e of vpcEntries(key, droplet, isRelay, view)) put(e);
   for (const e of endpointsOn(droplet, isRelay, view)) for (const entry of endpointEntry(e, droplet.spec.site, view)) put(entry);
   for (const e of peersOf(droplet, isRelay, view)) put(e);
   for (const e of frontEntries(droplet, view)) put(e);
   return [...out.keys()].sort().flatMap((k) => out.get(k) ?? []);
+}
+
+function isRelayOf(droplet: Droplet, view: View): boolean {
+  return view.relays.get(droplet.spec.site)?.metadata.name === droplet.metadata.name;
 }
 
 function vpcsOn(droplet: Droplet, isRelay: boolean, view: View): ReadonlySet<string> {
@@ -41,11 +54,11 @@ function vpcEntries(vpcKey: string, droplet: Droplet, isRelay: boolean, view: Vi
   const vni = vniOf(vpc);
   if (vpc === undefined || vni === null) return [];
   const site = droplet.spec.site;
-  const dividers = addressesAt(site, (view.dividersByVpc.get(vpcKey) ?? []).map((d) => d.spec.droplet), view);
+  const dividers = usableBy(droplet, view.dividersByVpc.get(vpcKey) ?? [], view);
   const out: GoalEntry[] = [{ kind: 'vpc', vni, cidr: vpc.spec.cidr, dividers }];
-  for (const subnet of view.subnetsByVpc.get(vpcKey) ?? []) {
+  for (const subnet of subnetsKnownTo(droplet, vpcKey, view)) {
     if (subnet.spec.site === site) {
-      out.push({ kind: 'network', vni, cidr: subnet.spec.cidr, bouncers: bouncersFor(subnet, droplet, view) });
+      out.push({ kind: 'network', vni, cidr: subnet.spec.cidr, bouncers: usableBy(droplet, view.bouncersBySubnet.get(keyOf(subnet)) ?? [], view) });
       continue;
     }
     const relay = isRelay ? view.relays.get(subnet.spec.site)?.spec.relay?.address : view.relays.get(site)?.spec.address;
@@ -57,12 +70,23 @@ function vpcEntries(vpcKey: string, droplet: Droplet, isRelay: boolean, view: Vi
   return out;
 }
 
-/** A new bouncer is used by others only once it knows the endpoints (Provisioned); itself it is told at once, which is how it gets there. */
-function bouncersFor(subnet: Subnet, droplet: Droplet, view: View): readonly string[] {
-  const all = view.bouncersBySubnet.get(keyOf(subnet)) ?? [];
-  const isUsable = (b: Bouncer): boolean => b.status?.phase === 'Provisioned' || b.spec.droplet === droplet.metadata.name;
-  const usable = all.some((b) => b.status?.phase === 'Provisioned') ? all.filter(isUsable) : all;
-  return addressesAt(droplet.spec.site, usable.map((b) => b.spec.droplet), view);
+/** In order of name. Relays, fronts and dividers know all networks; who has no divider at its site has to. */
+function subnetsKnownTo(droplet: Droplet, vpcKey: string, view: View): readonly Subnet[] {
+  const all = view.subnetsByVpc.get(vpcKey) ?? [];
+  const name = droplet.metadata.name;
+  const dividers = view.dividersByVpc.get(vpcKey) ?? [];
+  const knowsAll = isRelayOf(droplet, view) || droplet.spec.front !== undefined || dividers.some((d) => d.spec.droplet === name) || usableBy(droplet, dividers.filter(isProvisioned), view).length === 0;
+  if (knowsAll || all.length <= DIRECT_NETWORKS) return all;
+  const here = new Set([...(view.simpleByDroplet.get(name) ?? []), ...(view.bouncersByDroplet.get(name) ?? [])].map(subnetKeyOf));
+  return all.filter((s, i) => i < DIRECT_NETWORKS || here.has(keyOf(s)));
+}
+
+const isProvisioned = (role: Bouncer | Divider): boolean => role.status?.phase === 'Provisioned';
+
+/** A new bouncer or divider is used by others only once it knows what it should (Provisioned); itself it is told at once, which is how it gets there. */
+function usableBy(droplet: Droplet, roles: readonly (Bouncer | Divider)[], view: View): readonly string[] {
+  const usable = roles.some(isProvisioned) ? roles.filter((r) => isProvisioned(r) || r.spec.droplet === droplet.metadata.name) : roles;
+  return addressesAt(droplet.spec.site, usable.map((r) => r.spec.droplet), view);
 }
 
 function addressesAt(site: string, droplets: readonly string[], view: View): readonly string[] {
@@ -73,10 +97,26 @@ function addressesAt(site: string, droplets: readonly string[], view: View): rea
 }
 
 function* endpointsOn(droplet: Droplet, isRelay: boolean, view: View): Generator<SimpleEndpoint> {
-  yield* view.simpleByDroplet.get(droplet.metadata.name) ?? [];
-  for (const b of view.bouncersByDroplet.get(droplet.metadata.name) ?? []) yield* view.simpleBySubnet.get(`${tenantOf(b)}/${b.spec.subnet}`) ?? [];
-  if (!isRelay && droplet.spec.front === undefined) return;
-  for (const s of view.subnetsBySite.get(droplet.spec.site) ?? []) yield* view.simpleBySubnet.get(keyOf(s)) ?? [];
+  const own = view.simpleByDroplet.get(droplet.metadata.name) ?? [];
+  yield* own;
+  for (const b of view.bouncersByDroplet.get(droplet.metadata.name) ?? []) yield* view.simpleBySubnet.get(subnetKeyOf(b)) ?? [];
+  if (isRelay || droplet.spec.front !== undefined) {
+    for (const s of view.subnetsBySite.get(droplet.spec.site) ?? []) yield* view.simpleBySubnet.get(keyOf(s)) ?? [];
+    return;
+  }
+  for (const vpcKey of new Set(own.map(vpcKeyOf))) yield* directIn(vpcKey, droplet, view);
+}
+
+/** The first of a VPC's endpoints at the droplet's site, in order of network and name, so that one more moves one at most. */
+function* directIn(vpcKey: string, droplet: Droplet, view: View): Generator<SimpleEndpoint> {
+  let room = DIRECT_ENDPOINTS;
+  for (const s of subnetsKnownTo(droplet, vpcKey, view)) {
+    if (s.spec.site !== droplet.spec.site) continue;
+    const some = (view.simpleBySubnet.get(keyOf(s)) ?? []).slice(0, room);
+    yield* some;
+    room -= some.length;
+    if (room === 0) return;
+  }
 }
 
 function endpointEntry(e: SimpleEndpoint, site: string, view: View): readonly GoalEntry[] {

@@ -3,8 +3,8 @@ import type { Lease, Node, Pod } from '../../api/kinds/core.ts';
 import type { Bouncer, Droplet, Endpoint, Subnet, Vpc } from '../../api/kinds/mizar.ts';
 import type { KubeObject } from '../../api/object.ts';
 import { APPLICATION_IDS, CLIENT_REGIONS, TELEMETRY_NAMES } from './names.ts';
-import type { View } from './world.ts';
-import { keyOf, podKey, SITE_LABEL, tenantOf, vpcKeyOf } from './world.ts';
+import type { SimpleEndpoint, View } from './world.ts';
+import { keyOf, podKey, SITE_LABEL, subnetKeyOf, vpcKeyOf } from './world.ts';
 
 export interface Trigger {
   readonly area: 'vpc' | 'subnet' | 'endpoint' | 'claim' | 'droplet' | 'record';
@@ -35,7 +35,7 @@ export function triggersOf(change: Change, view: View, heldBy: (pod: Pod) => rea
     case 'Subnet':
       return isCounting(change) ? [] : [...on('vpc', vpcKeyOf(object as Subnet)), ...on('subnet', keyOf(object), ...siblings(object as Subnet, view)), ...on('endpoint', WAITING)];
     case 'Bouncer':
-      return on('subnet', `${tenantOf(object)}/${(object as Bouncer).spec.subnet}`);
+      return on('subnet', subnetKeyOf(object as Bouncer));
     case 'Divider':
       return on('vpc', vpcKeyOf(object as Bouncer));
     case 'Endpoint':
@@ -65,7 +65,7 @@ function ofEndpoint(change: Change, e: Endpoint): readonly Trigger[] {
   const own = on('endpoint', keyOf(e));
   if (e.spec.type === 'front') return [...own, ...on('record', APPLICATION_IDS)];
   const isCountSame = change.before !== null && change.after !== null;
-  return e.spec.type === 'simple' && !isCountSame ? [...own, ...on('subnet', `${tenantOf(e)}/${e.spec.subnet}`)] : own;
+  return e.spec.type === 'simple' && !isCountSame ? [...own, ...on('subnet', subnetKeyOf(e as SimpleEndpoint))] : own;
 }
 
 function ofDroplet(change: Change, view: View): readonly Trigger[] {

@@ -82,6 +82,11 @@ export function vpcKeyOf(object: KubeObject & { readonly spec: { readonly vpc: s
   return `${tenantOf(object)}/${object.spec.vpc}`;
 }
 
+/** The subnet of an endpoint or a bouncer. */
+export function subnetKeyOf(object: KubeObject & { readonly spec: { readonly subnet: string } }): string {
+  return `${tenantOf(object)}/${object.spec.subnet}`;
+}
+
 export function isForeign(droplet: Droplet): boolean {
   return droplet.metadata.labels?.[FOREIGN_LABEL] === 'true';
 }
@@ -111,11 +116,11 @@ export function viewOf(world: World): View {
     relays,
     subnetsByVpc: group(settled, vpcKeyOf),
     subnetsBySite: group(settled, (s) => s.spec.site),
-    bouncersBySubnet: group(world.bouncers, (b) => `${tenantOf(b)}/${b.spec.subnet}`),
+    bouncersBySubnet: group(world.bouncers, subnetKeyOf),
     bouncersByDroplet: group(world.bouncers, (b) => b.spec.droplet),
     dividersByVpc: group(world.dividers, vpcKeyOf),
     dividersByDroplet: group(world.dividers, (d) => d.spec.droplet),
-    simpleBySubnet: group(simple, (e) => `${tenantOf(e)}/${e.spec.subnet}`),
+    simpleBySubnet: group(simple, subnetKeyOf),
     simpleByDroplet: group(simple, (e) => e.spec.droplet),
     scaledByVpc: group(ofType('scaled'), vpcKeyOf),
     frontsBySite: group(ofType('front'), (e) => e.spec.site),

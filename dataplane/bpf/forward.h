@@ -79,11 +79,11 @@ static __always_inline int way_on(struct packet *p, __be32 *to, struct endpoint 
 	if (x) {
 		__u32 n = x->hops;
 
-		/* What a bouncer or relay does not know ends here: passing it on could only bring it back. */
-		if (x->kind == PREFIX_VPC || n == 0 || n > MAX_HOPS || (x->kind == PREFIX_NETWORK && p->outer_src))
+		/* What a bouncer or relay does not know ends here: passing it on could only bring it back. A divider knows networks, and passes on. */
+		if (n == 0 || n > MAX_HOPS || (p->outer_src && (x->kind == PREFIX_VPC || x->kind == PREFIX_NETWORK)))
 			return DROP_NO_ROUTE;
 		*to = x->hop[((__u64)flow_hash(p) * n) >> 32];
-		p->is_far = x->kind == PREFIX_ROUTE;
+		p->is_far = x->kind == PREFIX_ROUTE || x->kind == PREFIX_VPC; /* where a divider sends it, only the divider knows */
 		return *to == p->cfg->lan_addr || *to == p->outer_src ? DROP_NO_ROUTE : 0;
 	}
 	reply_key(&rk, p->vni, p->src, p->sport, p->dst, p->dport, p->proto);

@@ -38,13 +38,14 @@ struct prefix_key {
 #define PREFIX_VPC 1
 #define PREFIX_NETWORK 2
 #define PREFIX_ROUTE 3
+#define PREFIX_DIVIDED 4 /* a network, on a divider of its VPC */
 #define MAX_HOPS 8
 
 struct prefix {
 	__u8 kind;
 	__u8 hops;
 	__u8 pad[2];
-	__be32 hop[MAX_HOPS]; /* substrate addresses: bouncers, or the relay */
+	__be32 hop[MAX_HOPS]; /* substrate addresses: of a VPC its dividers, of a network its bouncers, of a route the relay */
 };
 
 struct droplet {

@@ -6,7 +6,8 @@ import { MODES, REASONS, type Chosen } from './modes.ts';
 /** Sizes that the shapes in the object must have. */
 export const SIZES = { vpc_addr: 8, endpoint: 16, port: 20, droplet_slot: 12, prefix_key: 12, prefix: 36, droplet: 8, front_key: 8, front: 520, flow_key: 16, flow: 8, reply_key: 20, reply: 24, count_key: 4, count: 48, region_key: 8, config: 36, scaled_key: 12, backend: 8 } as const;
 
-export const PREFIX = { vpc: 1, network: 2, route: 3 } as const;
+/** `divided`: a network, on a divider of its VPC. */
+export const PREFIX = { vpc: 1, network: 2, route: 3, divided: 4 } as const;
 export const MAX_HOPS = 8;
 export const SLOTS = 1024;
 export const FRONT_SLOTS = 64;

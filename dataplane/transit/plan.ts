@@ -34,8 +34,12 @@ export interface MapStep {
 const RELAY_RANGE = /^100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./;
 export const isTunnelAddress = (address: string): boolean => RELAY_RANGE.test(address);
 
-/** What the maps should hold. Two VPC entries of one prefix (a route as wide as the VPC) leave the more useful one: the one with hops. */
-export function desired(entries: Iterable<GoalEntry>, context: PlanContext): MapContents {
+/** What the maps should hold. Of two entries of one prefix (a route as wide as the VPC) the more exact one stays: the network or route. */
+export function desired(goal: Iterable<GoalEntry>, context: PlanContext): MapContents {
+  const entries = [...goal];
+  const others = (hops: readonly string[]): readonly string[] => hops.filter((h) => h !== context.address);
+  /** VNIs of VPCs that this droplet is a divider of. */
+  const divided = new Set(entries.flatMap((e) => (e.kind === 'vpc' && e.dividers.includes(context.address) ? [e.vni] : [])));
   const out: Record<MapName, Map<string, string>> = { endpoints: new Map(), prefixes: new Map(), droplets: new Map(), droplet_slots: new Map(), fronts: new Map(), regions: new Map(), scaled: new Map() };
   const set = (map: MapName, key: Buffer, value: Buffer): void => void out[map].set(key.toString('hex'), value.toString('hex'));
   const setPrefix = (vni: number, cidr: string, kind: keyof typeof PREFIX, hops: readonly string[]): void => {
@@ -46,10 +50,10 @@ export function desired(entries: Iterable<GoalEntry>, context: PlanContext): Map
   for (const e of entries) {
     switch (e.kind) {
       case 'vpc':
-        setPrefix(e.vni, e.cidr, 'vpc', []);
+        setPrefix(e.vni, e.cidr, 'vpc', divided.has(e.vni) ? [] : e.dividers);
         break;
       case 'network':
-        setPrefix(e.vni, e.cidr, 'network', e.bouncers.filter((b) => b !== context.address));
+        setPrefix(e.vni, e.cidr, divided.has(e.vni) ? 'divided' : 'network', others(e.bouncers));
         break;
       case 'route':
         setPrefix(e.vni, e.cidr, 'route', [e.relay]);

@@ -22,6 +22,8 @@ interface Site {
   readonly a: Droplet;
   readonly b: Droplet;
   readonly c: Droplet;
+  /** What c believes. */
+  readonly believedByC: readonly GoalEntry[];
   readonly pods: Readonly<Record<'a1' | 'b1' | 'a2' | 'b2', string>>;
 }
 
@@ -54,7 +56,7 @@ async function site(variant: (typeof VARIANTS)[number]): Promise<Site> {
   const withMacs = [[A, a], [B, b]].map(([address, d]): GoalEntry => ({ kind: 'droplet', address: address as string, mac: /link\/ether (\S+)/.exec(ip('-n', (d as Droplet).netns, '-o', 'link', 'show', 'dev', 'eth2'))?.[1] ?? null }));
   await c.goal([...edgeGoal, ...allEndpoints, ...withMacs]);
   const pods = { a1: await lab.pod('a1', a, 100, '10.0.1.1'), b1: await lab.pod('b1', b, 100, '10.0.1.2'), a2: await lab.pod('a2', a, 200, '10.0.1.1'), b2: await lab.pod('b2', b, 200, '10.0.1.2') };
-  return { lab, a, b, c, pods };
+  return { lab, a, b, c, believedByC: withMacs, pods };
 }
 
 const reason = whyNoDroplets();
@@ -116,6 +118,20 @@ else for (const variant of VARIANTS) {
       assert.is(ping(s.pods.a1, '10.0.1.2'), 0);
       assert.is(ping(s.pods.a1, '10.0.1.3'), 0);
       ip('-n', s.c.netns, 'link', 'set', 'eth2', 'up');
+    });
+
+    it(`${name}: reaches a network that only the divider knows over it and that network's bouncer`, async () => {
+      const vpc: GoalEntry = { kind: 'vpc', vni: 100, cidr: '10.0.0.0/16', dividers: [C] };
+      await s.a.goal([vpc, ...network(200, [C]), ...believed(B, C)]);
+      await s.c.goal([vpc, { kind: 'network', vni: 100, cidr: '10.0.1.0/24', bouncers: [B] }, ...s.believedByC]);
+      assert.is(ping(s.pods.a1, '10.0.1.2'), 0, JSON.stringify([await s.a.drops(), await s.b.drops(), await s.c.drops()]));
+      assert.equal([get(s.lab, s.pods.a1, 'http://10.0.1.2/2000000').bytes, get(s.lab, s.pods.b1, 'http://10.0.1.1/2000000').bytes], [2_000_000, 2_000_000]);
+      const [atDivider, atBouncer] = [(await s.c.drops())['no-route'] ?? 0, (await s.b.drops())['no-route'] ?? 0];
+      assert.is.not(ping(s.pods.a1, '10.0.9.9', ...FAILING), 0);
+      assert.is.not(ping(s.pods.a1, '10.0.1.99', ...FAILING), 0);
+      assert.equal([(await s.c.drops())['no-route'], (await s.b.drops())['no-route']], [atDivider + 2, atBouncer + 2], 'each ends what it does not know');
+      await s.c.goal([...edgeGoal, ...allEndpoints, ...s.believedByC]);
+      await s.a.goal([...edgeGoal, ...allEndpoints, ...believed(B, C)]);
     });
 
     it(`${name}: drops and counts what it must not carry`, async () => {

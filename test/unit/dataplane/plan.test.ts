@@ -122,4 +122,11 @@ it('UDP flows to a backend that is gone are found, those to a drained one are no
   assert.is(lostFlows([], have).flows.length, 2);
 });
 
+it('sends what no known network has to a divider, and a divider passes on to networks that it does not serve itself', () => {
+  const entries: readonly GoalEntry[] = [{ kind: 'network', vni: 5, cidr: '10.0.1.0/24', bouncers: ['192.168.1.3'] }, { kind: 'vpc', vni: 5, cidr: '10.0.0.0/16', dividers: ['192.168.1.2'] }];
+  const values = (address: string): readonly string[] => [...desired(entries, { ...here, address }).prefixes.values()];
+  assert.equal(values('192.168.1.4'), [encode.prefix('network', ['192.168.1.3']), encode.prefix('vpc', ['192.168.1.2'])].map((b) => b.toString('hex')));
+  assert.equal(values('192.168.1.2'), [encode.prefix('divided', ['192.168.1.3']), encode.prefix('vpc', [])].map((b) => b.toString('hex')));
+});
+
 run();

@@ -2,11 +2,11 @@ import * as assert from 'uvu/assert';
 import fc from 'fast-check';
 import type { GoalEntry } from '../../../api/goal.ts';
 import { goalKey } from '../../../api/goal.ts';
-import { applyGoal, goalDelta, goalFor, goalMap } from '../../../cloud/mizar/goal.ts';
+import { applyGoal, DIRECT_ENDPOINTS, DIRECT_NETWORKS, goalDelta, goalFor, goalMap } from '../../../cloud/mizar/goal.ts';
 import type { World } from '../../../cloud/mizar/world.ts';
 import { viewOf } from '../../../cloud/mizar/world.ts';
 import { suite } from '../../kit/suite.ts';
-import { bouncer, droplet, front, simple, subnet, twoSites, vpc, world } from './kit.ts';
+import { bouncer, divider, droplet, front, simple, subnet, twoSites, vpc, world } from './kit.ts';
 
 const { it, run } = suite('goal state');
 
@@ -29,6 +29,39 @@ it('tells a droplet its own endpoints, a bouncer those of its subnet, the relay 
   assert.equal(keys(goalOf('e2', twoSites()), 'endpoint'), ['endpoint/7/10.8.2.5']);
   const onE2 = goalOf('e2', twoSites()).find((e) => e.kind === 'endpoint');
   assert.is(onE2?.kind === 'endpoint' ? onE2.droplet : null, '192.168.50.1');
+});
+
+/** twoSites with a third node in zone-a that hosts a pod of the VPC `shop` and has no other part in it, and `count` more pods on a2. */
+function withHost(count: number): World {
+  const w = twoSites();
+  const address = (i: number): string => `10.8.${3 + (i >> 8)}.${i & 255}`;
+  const more = Array.from({ length: count }, (_, i) => simple(`more-${String(i).padStart(4, '0')}`, 'shop', 'shop-a', address(i), 'a2'));
+  return { ...w, droplets: [...w.droplets, droplet('a3', 'zone-a', '192.168.10.3')], endpoints: [...w.endpoints, simple('zz', 'shop', 'shop-a', '10.8.1.9', 'a3'), ...more] };
+}
+
+it('tells who hosts a VPC the way to its other endpoints at the site, never to those of other sites, and no longer once they are gone', () => {
+  assert.equal(keys(goalOf('a3', withHost(0)), 'endpoint'), ['endpoint/7/10.8.1.5', 'endpoint/7/10.8.1.9']);
+  const gone = { ...withHost(0), endpoints: [simple('zz', 'shop', 'shop-a', '10.8.1.9', 'a3')] };
+  assert.equal(keys(goalOf('a3', gone), 'endpoint'), ['endpoint/7/10.8.1.9']);
+});
+
+it('bounds the direct ways by order of name, so that one more endpoint moves one way at most; the bouncer knows all', () => {
+  const ways = (count: number): Set<string> => new Set(keys(goalOf('a3', withHost(count)), 'endpoint'));
+  assert.is(ways(1_000).size, DIRECT_ENDPOINTS + 1, 'and its own, wherever that comes');
+  assert.equal([...ways(1_000)].filter((k) => !ways(999).has(k)), []);
+  assert.is(keys(goalOf('a2', withHost(1_000)), 'endpoint').length, 1_002);
+});
+
+it('tells hosts a bounded number of networks and their own, and dividers all; without a divider at the site hosts know all', () => {
+  const w = withHost(0);
+  const networks = Array.from({ length: 200 }, (_, i) => subnet(`net-${String(i).padStart(3, '0')}`, 'shop', `10.8.${i + 20}.0/24`, 'zone-a'));
+  const big = (isUp: boolean): World => ({ ...w, subnets: [...w.subnets, ...networks], dividers: [{ ...divider('shop', 'a2'), ...(isUp ? { status: { phase: 'Provisioned' as const } } : {}) }] });
+  const count = (name: string, world: World): number => keys(goalOf(name, world), 'network').length + keys(goalOf(name, world), 'route').length;
+  assert.is(count('a3', big(true)), DIRECT_NETWORKS + 1);
+  assert.ok(keys(goalOf('a3', big(true)), 'network').includes('network/7/10.8.1.0/24'), 'its own, though last by name');
+  for (const name of ['a1', 'a2']) assert.is(count(name, big(true)), 203, name);
+  assert.is(count('a3', big(false)), 203, 'a divider that does not know the networks yet is not relied on');
+  assert.is(count('e2', big(true)), 203, 'no divider at this site');
 });
 
 it('believes droplets of the own site, and on the relay the other relays', () => {
