@@ -1,0 +1,92 @@
+/** Any number of global processes on one etcd, each with its own API, over one region's API; any of them may be killed or paused. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Agent, request } from 'undici';
+import type { Client } from '../../api/client.ts';
+import { createHttpClient } from '../../api/http-client.ts';
+import { type Access, loadKubeconfig, writeKubeconfig } from '../../api/kubeconfig.ts';
+import { Resources } from '../../api/resources.ts';
+import { testApiServer, type TestApiServer } from './api-server.ts';
+import { startEtcd } from './etcd.ts';
+import type { CaseContext } from './suite.ts';
+
+const MAIN = join(import.meta.dirname, '..', '..', 'cloud', 'global.ts');
+const PROGRAM = `
+import { globalStart } from ${JSON.stringify(MAIN)};
+process.stdin.resume().on('end', () => process.exit(1)); // the test is gone
+const global = await globalStart(JSON.parse(process.argv[1]));
+console.log(JSON.stringify({ url: global.url }));
+`;
+export const SHARDS = 16;
+export const PLACE = { tenant: 'acme', namespace: 'default' } as const;
+
+export interface Instance {
+  readonly child: ChildProcess;
+  readonly client: Client;
+  /** The sum of a metric's samples whose line has the text; 0 when there is none. */
+  metric(name: string, text?: string): Promise<number>;
+  kill(): Promise<void>;
+}
+
+export interface Instances {
+  readonly server: TestApiServer;
+  /** Of the region's API, as operator. */
+  readonly region: Client;
+  /** `west`: how the process reaches the region, when not directly. */
+  start(n: number, west?: Access): Promise<Instance>;
+  /** Of any address of the lab, as operator. */
+  scrape(url: string): Promise<string>;
+}
+
+export function sumOf(text: string, name: string, part = ''): number {
+  return text.split('\n').filter((l) => (l.startsWith(`${name} `) || l.startsWith(`${name}{`)) && l.includes(part)).reduce((sum, l) => sum + Number(l.slice(l.lastIndexOf(' '))), 0);
+}
+
+export async function globalInstances(t: CaseContext): Promise<Instances> {
+  const dir = await mkdtemp(join(tmpdir(), 'px-globals-'));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  const [etcd] = await startEtcd(t, 1);
+  const server = await testApiServer(t);
+  const { authority } = server;
+  const region = server.client('global', ['system:masters']);
+  await region.create(Resources.Site, { apiVersion: 'mesh.proxima.io/v1', kind: 'Site', metadata: { name: 'west-1' }, spec: { kind: 'zone', region: 'west', front: '192.0.2.1' } } as never);
+  const file = async (name: string, text: string): Promise<string> => {
+    await writeFile(join(dir, name), text);
+    return join(dir, name);
+  };
+  const own = authority.issue({ cn: 'api' });
+  const files = { cert: await file('api.crt', own.cert), key: await file('api.key', own.key), ca: await file('ca.crt', authority.ca) };
+  const master = authority.issue({ cn: 'admin', o: ['system:masters'] });
+  const agent = new Agent({ connect: { ca: authority.ca, cert: master.cert, key: master.key } });
+  t.after(() => agent.close());
+  const scrape = async (url: string): Promise<string> => (await request(`${url}/metrics`, { dispatcher: agent })).body.text();
+  const direct = server.access('global', ['system:masters']);
+
+  async function start(n: number, west: Access = direct): Promise<Instance> {
+    await writeKubeconfig(join(dir, `west-${n}.kubeconfig`), west);
+    const config = {
+      identity: `global-${n}`, dataDir: join(dir, `data-${n}`), store: { kind: 'etcd', endpoints: [etcd?.url] }, api: { port: 0, ...files }, rest: { port: 0 },
+      regions: [{ name: 'west', kubeconfig: join(dir, `west-${n}.kubeconfig`) }], clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }], intervalMs: 200, startGraceMs: 500, shards: SHARDS, leaseMs: 3_000, logLevel: 'error',
+    };
+    const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const gone = new Promise((r) => child.once('exit', r));
+    const kill = async (): Promise<void> => {
+      child.kill('SIGKILL');
+      await gone;
+    };
+    t.after(kill);
+    const line = await new Promise<string>((resolve, reject) => {
+      createInterface({ input: child.stdout }).once('line', resolve);
+      child.once('exit', (code) => reject(new Error(`instance ${n} ended with ${code}`)));
+    });
+    const { url } = JSON.parse(line) as { readonly url: string };
+    await writeKubeconfig(join(dir, `${n}.kubeconfig`), { server: url, ca: authority.ca, credential: { kind: 'certificate', ...master } });
+    const client = createHttpClient(await loadKubeconfig(join(dir, `${n}.kubeconfig`)));
+    t.after(() => client.close());
+    return { child, client, kill, metric: async (name, text) => sumOf(await scrape(url), name, text) };
+  }
+  return { server, region, start, scrape };
+}
