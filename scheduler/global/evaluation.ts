@@ -196,23 +196,23 @@ export class Evaluation {
     const base = this.#base;
     if (base.length === 0) return 0;
     const p = this.#p;
-    let [points, kept, isOpening] = [0, 0, false];
+    let [points, kept, opened, left] = [0, 0, 0, 0];
     for (let i = 0; i < open.length; i++) {
       const c = open[i] as number;
       if (p.base[c] === 1) kept += 1;
       else {
-        isOpening = true;
+        opened += 1;
         points += p.opening * (p.cost[c] as number);
       }
     }
-    let leaves = false;
     for (let i = 0; i < base.length; i++) {
       const c = base[i] as number;
       if ((this.room[c] as number) === 0 || open.includes(c)) continue;
-      leaves = true;
+      left += 1;
       points += p.closing * (p.cost[c] as number);
     }
-    if (isOpening) points += this.#flat;
-    return points + (this.#isPinned && (isOpening || leaves || kept === 0) ? PINNED : 0);
+    if (opened > 0) points += this.#flat;
+    // each of them by itself: who must open a site for want of room does not leave another for gain
+    return points + (this.#isPinned ? PINNED * Math.max(opened + left, kept === 0 ? 1 : 0) : 0);
   }
 }

@@ -41,7 +41,9 @@ export class Staffing {
   /** Instances per site. Returns points of what is missing; < 0 = the loads ask for more than instances.max or the ceiling allow. */
   count(open: readonly number[]): number {
     const p = this.#p;
-    let [total, least, spent] = [0, 0, 0];
+    let total = 0;
+    let least = 0;
+    let spent = 0;
     for (let i = 0; i < open.length; i++) {
       const c = open[i] as number;
       const load = this.load[c] as number;
@@ -57,7 +59,7 @@ export class Staffing {
       spent += n * (p.cost[c] as number);
     }
     if (total > p.max || spent > p.ceiling + EPSILON) return this.#fewer(open, total, least, spent);
-    return least < p.min ? this.#fill(open, least, total) : 0;
+    return least < p.min ? this.#fill(open, least, total, spent) : 0;
   }
 
   /** The loads have changed, the counts stay. */
@@ -88,8 +90,27 @@ export class Staffing {
       total -= 1;
       spent -= p.cost[c] as number;
     }
-    if (isShort) return -1;
-    return least < p.min ? this.#fill(open, least, total) : 0;
+    if (isShort) {
+      this.#spend(open, total, spent);
+      return -1;
+    }
+    return least < p.min ? this.#fill(open, least, total, spent) : 0;
+  }
+
+  /** A dear instance that had to go may leave money for cheaper ones: where they are busiest. */
+  #spend(open: readonly number[], count: number, money: number): void {
+    const p = this.#p;
+    for (let [total, spent] = [count, money]; total < p.max; total++) {
+      let [best, value] = [-1, 0];
+      for (const c of open) {
+        const n = this.n[c] as number;
+        if (n >= Math.min(this.room[c] as number, this.asked[c] as number) || spent + (p.cost[c] as number) > p.ceiling + EPSILON) continue;
+        if ((this.load[c] as number) / n > value) [best, value] = [c, (this.load[c] as number) / n];
+      }
+      if (best < 0) break;
+      this.n[best] = (this.n[best] as number) + 1;
+      spent += p.cost[best] as number;
+    }
   }
 
   /** Where an instance less leaves the others least busy; for money, per unit of it. */
@@ -105,16 +126,16 @@ export class Staffing {
     return best;
   }
 
-  /** Up to the minimum, where they are busiest. */
-  #fill(open: readonly number[], least: number, total: number): number {
+  /** Up to the minimum, where they are busiest, as far as the ceiling goes. */
+  #fill(open: readonly number[], least: number, total: number, money: number): number {
     const p = this.#p;
-    let [have, all] = [least, total];
+    let [have, all, spent] = [least, total, money];
     while (have < p.min) {
       let [best, value] = [-1, Number.NEGATIVE_INFINITY];
       for (const c of open) {
         const few = this.least[c] as number;
         if (few >= (this.room[c] as number)) continue;
-        if (few >= (this.n[c] as number) && all >= p.max) continue;
+        if (few >= (this.n[c] as number) && (all >= p.max || spent + (p.cost[c] as number) > p.ceiling + EPSILON)) continue;
         const v = ((this.load[c] as number) + 1e-6) / few;
         if (v > value) [best, value] = [c, v];
       }
@@ -124,6 +145,7 @@ export class Staffing {
       if ((this.least[best] as number) > (this.n[best] as number)) {
         this.n[best] = this.least[best] as number;
         all += 1;
+        spent += p.cost[best] as number;
       }
     }
     return 0;

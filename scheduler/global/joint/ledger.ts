@@ -26,6 +26,8 @@ export class Ledger implements Others {
   /** Sites of its last choice; its candidates may have been chosen anew since. */
   readonly #places = new Map<Entry, readonly number[]>();
   readonly #in = new Set<Entry>();
+  /** Where instances run on that nobody decides about: nobody who is kept apart from them may come. */
+  readonly #held = new Map<Entry, readonly number[]>();
   #log: Undo[] | null = null;
 
   /** `fixed`: what is taken by instances that nobody decides about. */
@@ -37,17 +39,20 @@ export class Ledger implements Others {
     this.at = names.map(() => new Set<Entry>());
     this.freed = new Float64Array(names.length);
     this.#byKey = new Map(entries.map((e) => [e.app.key, e]));
+    for (const e of entries) if (e.held.length > 0) this.#held.set(e, e.held.map((h) => names.indexOf(h.site)));
   }
 
   sitesOf = (key: string): readonly number[] => {
     const e = this.#byKey.get(key);
-    return e === undefined || !this.#in.has(e) ? [] : e.choice.open.map((c) => e.small.sites[c] as number);
+    if (e === undefined) return [];
+    const open = this.#in.has(e) ? e.choice.open.map((c) => e.small.sites[c] as number) : [];
+    const held = this.#held.get(e);
+    return held === undefined ? open : [...open, ...held];
   };
 
   /** Names of the sites where an application is, those that it only still holds included. */
   placeOf(key: string): readonly string[] {
-    const e = this.#byKey.get(key);
-    return e === undefined ? [] : [...this.sitesOf(key).map((s) => this.#names[s] as string), ...e.held.map((h) => h.site)];
+    return this.sitesOf(key).map((s) => this.#names[s] as string);
   }
 
   remove(entry: Entry): void {
