@@ -51,9 +51,10 @@ const spec = Type.Object({
   strategy: Type.Optional(Type.Unsafe<string>({ type: 'string', enum: ['centralize', 'discrete'], default: 'centralize', description: 'centralize: everything of one group at one site. discrete: the instances of a resource at as many different sites as there are replicas. Default centralize.' })),
   replicas: Type.Optional(Type.Integer({ description: 'Instances of every resource. Default 1.', minimum: 1, maximum: 1000, default: 1 })),
   placeWithinSeconds: Type.Optional(Type.Number({ description: 'When not everything is ready after so many seconds, all of it is taken back. Default 300.', minimum: 1, maximum: 86_400, default: 300 })),
+  retry: Type.Optional(Type.Unsafe<string>({ type: 'string', enum: ['always', 'never'], default: 'always', description: 'always: one that failed is tried again, after 10 s and after longer and longer pauses of up to a minute, until it is placed or deleted. never: the first failure is final. Default always.' })),
 });
 
-const phase = oneOf(['Pending', 'Placing', 'Placed', 'RollingBack', 'Failed'], 'Pending: not looked at yet. Placing: it fits, and is being started. Placed: all of it is ready. RollingBack: not all of it became ready; what was started is removed. Failed: nothing of it is there; message says what binds.');
+const phase = oneOf(['Pending', 'Placing', 'Placed', 'RollingBack', 'Failed'], 'Pending: not looked at yet. Placing: it fits, and is being started. Placed: all of it is ready. RollingBack: not all of it became ready; what was started is removed. Failed: nothing of it is there; message says what binds, retryAt when it is tried again.');
 const resourceStatus = Type.Object(
   { name: name('Resource.'), application: name('Its Application.'), flavor: Type.Optional(integer('Index of the flavor that was taken.', 0)), wanted: integer('Instances asked for.', 0), ready: integer('Instances ready.', 0), sites: Type.Array(name('Site.'), { description: 'Where it is.' }) },
   { description: 'One resource.' },
@@ -66,6 +67,8 @@ const status = Type.Object({
   phase: Type.Optional(phase),
   message: Type.Optional(text('What was done, or the constraint that binds.')),
   startedAt: Type.Optional(text('When placing began.', { format: 'date-time' })),
+  attempts: Type.Optional(integer('How often it was tried.', 0)),
+  retryAt: Type.Optional(text('Failed: when it is tried again.', { format: 'date-time' })),
   groups: Type.Optional(Type.Array(groupStatus, { description: 'By group.' })),
 });
 

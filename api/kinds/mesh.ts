@@ -165,6 +165,8 @@ export interface Allocation extends KubeObject {
     /** Of every resource. */
     readonly replicas?: number;
     readonly placeWithinSeconds?: number;
+    /** @default 'always' */
+    readonly retry?: 'always' | 'never';
   };
   readonly status?: AllocationStatus;
 }
@@ -175,6 +177,10 @@ export interface AllocationStatus {
   readonly phase?: AllocationPhase;
   readonly message?: string;
   readonly startedAt?: string;
+  /** How often it was tried. */
+  readonly attempts?: number;
+  /** Of a Failed one: when it is tried again. */
+  readonly retryAt?: string;
   readonly groups?: readonly AllocationGroupStatus[];
 }
 

@@ -5,6 +5,8 @@
  *   Pending ---fits---> Placing ---all ready---> Placed
  *      |                   |
  *      +--no--> Failed <-- RollingBack   not ready in time, or refused: everything that was made is removed first
+ *
+ * Failed is tried again as Pending is, after a pause, unless its spec says never.
  */
 import type { Allocation, AllocationGroupStatus, AllocationPhase, AllocationStatus, Application, Placement } from '../../api/kinds/mesh.ts';
 import { applicationOf, isCentral, isOwned, membersOf, replicasOf, type Choice, type Member } from './allocation.ts';
@@ -30,6 +32,16 @@ export interface Decision {
 /** So long a status of before may still be in an Application. */
 const SETTLE_MS = 10_000;
 const DEFAULT_WITHIN_SECONDS = 300;
+/** After the first failure, and doubled with each further one. */
+const RETRY_MS = 10_000;
+const LONGEST_RETRY_MS = 60_000;
+
+/** Is it to be fitted in now, for the first time or again? */
+export function isDue({ status, spec }: Allocation, now: number): boolean {
+  const phase = status?.phase ?? 'Pending';
+  if (phase === 'Pending') return true;
+  return phase === 'Failed' && spec.retry !== 'never' && status?.retryAt !== undefined && Date.parse(status.retryAt) <= now;
+}
 
 export function decideAllocation(o: Observed): Decision {
   const phase = o.allocation.status?.phase ?? 'Pending';
@@ -41,22 +53,23 @@ export function decideAllocation(o: Observed): Decision {
       return keep(o, phase);
     case 'RollingBack':
     case 'Failed':
-      return takeBack(o, o.allocation.status?.message ?? '');
+      return isDue(o.allocation, o.now) && isBare(o) ? begin(o) : takeBack(o, o.allocation.status?.message ?? '');
   }
 }
 
 function begin(o: Observed): Decision {
   if (o.snapshot === null) return { status: { phase: 'Pending', message: 'waits until the sites were planned once' }, make: [], remove: [] };
   const fit = fitOf(o.allocation, o.snapshot);
+  const attempts = (o.allocation.status?.attempts ?? 0) + 1;
   if ('message' in fit) {
     const groups = groupsOf(o, 'Failed', () => []).map((g) => (g.name === fit.group ? { ...g, message: fit.message } : g));
-    return { ...takeBack({ ...o, allocation: { ...o.allocation, status: { groups } } }, `group ${fit.group}: ${fit.message}`) };
+    return { ...takeBack({ ...o, allocation: { ...o.allocation, status: { groups, attempts } } }, `group ${fit.group}: ${fit.message}`) };
   }
   const groups = groupsOf(o, 'Placing', (m) => fit.sites.get(m.id) ?? []).map((g) => {
     const site = fit.choice.sites.get(g.name);
     return { ...g, ...(site === undefined ? {} : { site }), resources: g.resources.map((r) => ({ ...r, flavor: fit.choice.flavors.get(`${g.name}/${r.name}`) ?? 0 })) };
   });
-  return { status: { phase: 'Placing', message: 'everything fits and is being started', startedAt: new Date(o.now).toISOString(), groups }, make: missing(o, fit.choice), remove: [] };
+  return { status: { phase: 'Placing', message: 'everything fits and is being started', startedAt: new Date(o.now).toISOString(), attempts, groups }, make: missing(o, fit.choice), remove: [] };
 }
 
 /** What was chosen when it began, from the status. */
@@ -111,20 +124,34 @@ function failure(o: Observed): string | null {
   return `not ready in ${within} s: ${notReady(groupsOf(o, 'Placing', () => []))}`;
 }
 
+const ownedBy = (o: Observed): readonly Application[] => membersOf(o.allocation).flatMap((m) => {
+  const app = o.applications.get(m.application);
+  return app !== undefined && isOwned(app, o.allocation.metadata.uid) ? [app] : [];
+});
+
+/** Is nothing of an earlier attempt left? */
+const isBare = (o: Observed): boolean => ownedBy(o).length === 0 && !membersOf(o.allocation).some((m) => o.placements.has(m.application) && !o.applications.has(m.application));
+
 /** Nothing of it stays; Failed is said when nothing is left, not before. */
 function takeBack(o: Observed, message: string): Decision {
   const members = membersOf(o.allocation);
-  const remove = members.flatMap((m) => {
-    const app = o.applications.get(m.application);
-    return app !== undefined && isOwned(app, o.allocation.metadata.uid) ? [app] : [];
-  });
+  const remove = ownedBy(o);
   const stands = members.some((m) => o.placements.has(m.application) && (!o.applications.has(m.application) || remove.some((a) => a.metadata.name === m.application)));
   const phase: AllocationPhase = remove.length > 0 || stands ? 'RollingBack' : 'Failed';
   const groups = groupsOf(o, phase, () => []).map((g) => {
     const said = o.allocation.status?.groups?.find((x) => x.name === g.name)?.message;
     return { ...g, ...(said === undefined ? {} : { message: said }) };
   });
-  return { status: { ...(o.allocation.status?.startedAt === undefined ? {} : { startedAt: o.allocation.status.startedAt }), phase, message, groups }, make: [], remove };
+  const { startedAt, attempts } = o.allocation.status ?? {};
+  const retryAt = phase === 'Failed' ? retryOf(o) : undefined;
+  return { status: { ...(startedAt === undefined ? {} : { startedAt }), ...(attempts === undefined ? {} : { attempts }), ...(retryAt === undefined ? {} : { retryAt }), phase, message, groups }, make: [], remove };
+}
+
+/** Counted from when nothing was left of the last attempt. */
+function retryOf({ allocation: { spec, status }, now }: Observed): string | undefined {
+  if (spec.retry === 'never') return undefined;
+  if (status?.phase === 'Failed' && status.retryAt !== undefined) return status.retryAt;
+  return new Date(now + Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** (Math.max(1, status?.attempts ?? 1) - 1))).toISOString();
 }
 
 function sitesOf(o: Observed, m: Member): readonly string[] {

@@ -10,7 +10,7 @@ import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import { membersOf } from './allocation.ts';
-import { decideAllocation, type Decision } from './allocation-decide.ts';
+import { decideAllocation, type Decision, isDue } from './allocation-decide.ts';
 import { type Fence, fenced } from './fence.ts';
 import type { Snapshot } from './global-scheduler.ts';
 
@@ -80,10 +80,15 @@ export class Allocations implements Service {
     const undecided = allocations.items.filter((a) => uids.has(a.metadata.uid)).sort((a, b) => (spaceOf(a) + a.metadata.name < spaceOf(b) + b.metadata.name ? -1 : 1));
     const isUnplanned = (a: Allocation): boolean => a.status?.phase === 'Placing' && membersOf(a).some((m) => !placements.of(a).has(m.application));
     let hasBegun = undecided.some(isUnplanned);
+    let hasRetried = false;
     for (const allocation of undecided) {
-      const isNew = (allocation.status?.phase ?? 'Pending') === 'Pending';
-      if (isNew && hasBegun) continue; // the room that the first one takes is in the next snapshot only
-      const decision = decideAllocation({ allocation, applications: apps.of(allocation), placements: placements.of(allocation), snapshot: source.snapshot, now: this.#clock.now() });
+      const now = this.#clock.now();
+      const isNew = isDue(allocation, now);
+      const isAgain = isNew && allocation.status?.phase === 'Failed';
+      // the room that the first one takes is in the next snapshot only; and to try again costs a plan
+      if (isNew && (hasBegun || (isAgain && hasRetried))) continue;
+      hasRetried ||= isAgain;
+      const decision = decideAllocation({ allocation, applications: apps.of(allocation), placements: placements.of(allocation), snapshot: source.snapshot, now });
       hasBegun ||= isNew && decision.make.length > 0;
       await this.#act(allocation, decision);
     }

@@ -174,6 +174,52 @@ for (const [what, fail, reason] of [
   });
 }
 
+it('tries a failed one again after longer and longer pauses, whole, as soon as it fits; never when it is told so', () => {
+  const play = new Play(allocation({ g: [resource('a', '400m')], h: [resource('b', '8')] }));
+  const pauses: number[] = [];
+  for (let n = 1; n <= 5; n++) {
+    assert.deepEqual(play.look().make, []);
+    assert.equal(play.allocation.status?.attempts, n);
+    const at = Date.parse(play.allocation.status?.retryAt ?? '');
+    pauses.push((at - play.now) / 1000);
+    play.now = at - 1;
+    const before = play.allocation.status;
+    assert.deepEqual(play.look().status, before, 'not before its time');
+    play.now = at;
+  }
+  assert.deepEqual(pauses, [10, 20, 40, 60, 60]);
+  const roomy = snapshotOf([...SITES, site('east-2', { cpuMilli: 16_000, memoryMiB: 8192, cost: 5 })]);
+  assert.deepEqual(play.look(roomy).make.map((a) => [a.metadata.name, a.spec.policy?.sites?.required?.names]), [['batch-g-a', ['west-1']], ['batch-h-b', ['east-2']]]);
+  assert.equal(play.phase, 'Placing g=Placing,h=Placing');
+  assert.equal(play.allocation.status?.groups?.[1]?.message, undefined, 'what bound is forgotten');
+  assert.equal(play.allocation.status?.retryAt, undefined);
+
+  const once = new Play(allocation({ g: [resource('a', '400m')], h: [resource('b', '8')] }, { retry: 'never' }));
+  once.look();
+  once.now += 3_600_000;
+  assert.deepEqual(once.look(roomy).make, []);
+  assert.match(once.phase, /^Failed/);
+});
+
+it('does not begin again while something of the last attempt is left', () => {
+  const play = new Play(two());
+  play.look();
+  play.place('batch-g-a', 'west-1', 1);
+  play.now += 301_000;
+  play.look();
+  play.placements.clear();
+  play.look();
+  assert.match(play.phase, /^Failed/);
+  play.now += 3_600_000;
+  play.place('batch-g-a', 'west-1', 1); // somebody wrote it late
+  assert.deepEqual(play.look().make, []);
+  assert.match(play.phase, /^RollingBack/);
+  play.placements.clear();
+  play.look();
+  assert.match(play.phase, /^Failed/);
+  assert.ok(Date.parse(play.allocation.status?.retryAt ?? '') > play.now, 'the pause counts anew');
+});
+
 it('goes on after a death between the status and the applications', () => {
   const play = new Play(two());
   play.look();
