@@ -41,6 +41,27 @@ export interface Instances {
   scrape(url: string): Promise<string>;
 }
 
+export interface GlobalProcess {
+  readonly child: ChildProcess;
+  readonly url: string;
+  kill(): Promise<void>;
+}
+
+export async function spawnGlobal(t: CaseContext, config: { readonly identity: string }): Promise<GlobalProcess> {
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const gone = new Promise((r) => child.once('exit', r));
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await gone;
+  };
+  t.after(kill);
+  const line = await new Promise<string>((resolve, reject) => {
+    createInterface({ input: child.stdout }).once('line', resolve);
+    child.once('exit', (code) => reject(new Error(`instance ${config.identity} ended with ${code}`)));
+  });
+  return { child, kill, ...(JSON.parse(line) as { readonly url: string }) };
+}
+
 export function sumOf(text: string, name: string, part = ''): number {
   return text.split('\n').filter((l) => (l.startsWith(`${name} `) || l.startsWith(`${name}{`)) && l.includes(part)).reduce((sum, l) => sum + Number(l.slice(l.lastIndexOf(' '))), 0);
 }
@@ -71,18 +92,7 @@ export async function globalInstances(t: CaseContext): Promise<Instances> {
       identity: `global-${n}`, dataDir: join(dir, `data-${n}`), store: { kind: 'etcd', endpoints: [etcd?.url] }, api: { port: 0, ...files }, rest: { port: 0 },
       regions: [{ name: 'west', kubeconfig: join(dir, `west-${n}.kubeconfig`) }], clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }], intervalMs: 200, startGraceMs: 500, shards: SHARDS, leaseMs: 3_000, logLevel: 'error',
     };
-    const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['pipe', 'pipe', 'inherit'] });
-    const gone = new Promise((r) => child.once('exit', r));
-    const kill = async (): Promise<void> => {
-      child.kill('SIGKILL');
-      await gone;
-    };
-    t.after(kill);
-    const line = await new Promise<string>((resolve, reject) => {
-      createInterface({ input: child.stdout }).once('line', resolve);
-      child.once('exit', (code) => reject(new Error(`instance ${n} ended with ${code}`)));
-    });
-    const { url } = JSON.parse(line) as { readonly url: string };
+    const { child, url, kill } = await spawnGlobal(t, config);
     await writeKubeconfig(join(dir, `${n}.kubeconfig`), { server: url, ca: authority.ca, credential: { kind: 'certificate', ...master } });
     const client = createHttpClient(await loadKubeconfig(join(dir, `${n}.kubeconfig`)));
     t.after(() => client.close());
