@@ -28,7 +28,7 @@ export interface Instance {
   readonly client: Client;
   /** The sum of a metric's samples whose line has the text; 0 when there is none. */
   metric(name: string, text?: string): Promise<number>;
-  kill(): Promise<void>;
+  readonly kill: () => Promise<void>;
 }
 
 export interface Instances {
@@ -44,7 +44,7 @@ export interface Instances {
 export interface GlobalProcess {
   readonly child: ChildProcess;
   readonly url: string;
-  kill(): Promise<void>;
+  readonly kill: () => Promise<void>;
 }
 
 export async function spawnGlobal(t: CaseContext, config: { readonly identity: string }): Promise<GlobalProcess> {
