@@ -12,6 +12,7 @@ import type { Logger } from '../../base/log.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Feed } from './feed.ts';
 import { Leases } from './leases.ts';
+import { decode, encode, type LoggedEvent, prefixEnd, toEvents } from './lmdb-format.ts';
 import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult, WatchQuery } from './port.ts';
 
 export interface LmdbOptions {
@@ -26,10 +27,6 @@ export interface LmdbOptions {
   readonly historyBytes?: number;
 }
 
-/** [type, key, value, previous value, createRevision, previous createRevision, previous modRevision] */
-type LoggedEvent = readonly [0 | 1, string, Uint8Array | null, Uint8Array | null, number, number, number];
-
-const HEADER_BYTES = 24; // createRevision, modRevision, lease; doubles hold integers to 2^53
 const MAX_KEY_BYTES = 1_900; // LMDB's own limit is 1,978
 const COMPACT_EVERY = 5_000;
 /** A look at history's size is due when so much of its limit was written. */
@@ -37,31 +34,6 @@ const LOOK_SHARE = 16;
 /** Entries read one by one that are kept; what is written to is dropped. Namespaces, nodes and leases are read far more often than they change. */
 const HOT_ENTRIES = 2_048;
 const HOT_BYTES = 4_096;
-
-function encode(value: Uint8Array, createRevision: number, modRevision: number, lease: number): Buffer {
-  const out = Buffer.allocUnsafe(HEADER_BYTES + value.length);
-  out.writeDoubleLE(createRevision, 0);
-  out.writeDoubleLE(modRevision, 8);
-  out.writeDoubleLE(lease, 16);
-  out.set(value, HEADER_BYTES);
-  return out;
-}
-
-function decode(key: string, bytes: Buffer): Entry & { readonly lease: number } {
-  return { key, value: bytes.subarray(HEADER_BYTES), createRevision: bytes.readDoubleLE(0), modRevision: bytes.readDoubleLE(8), lease: bytes.readDoubleLE(16) };
-}
-
-/** The first key after every key with the prefix; null = no such key. */
-function prefixEnd(prefix: string): Buffer | null {
-  const end = Buffer.from(prefix);
-  for (let i = end.length - 1; i >= 0; i--) {
-    const byte = end[i] ?? 0xff;
-    if (byte === 0xff) continue;
-    end[i] = byte + 1;
-    return end.subarray(0, i + 1);
-  }
-  return null;
-}
 
 class LmdbStore implements Store {
   readonly #root: RootDatabase<Buffer, Buffer>;
@@ -82,7 +54,8 @@ class LmdbStore implements Store {
   constructor(options: LmdbOptions) {
     mkdirSync(dirname(options.path), { recursive: true });
     this.#options = options;
-    this.#root = open<Buffer, Buffer>({ path: options.path, encoding: 'binary', keyEncoding: 'binary', mapSize: options.mapSizeBytes ?? 16 * 1024 ** 3, overlappingSync: false, noSubdir: true, maxDbs: 8 });
+    // Every transaction says itself what belongs together; a batch of the event turn around them would add a promise whose failure nobody could take.
+    this.#root = open<Buffer, Buffer>({ path: options.path, encoding: 'binary', keyEncoding: 'binary', mapSize: options.mapSizeBytes ?? 16 * 1024 ** 3, overlappingSync: false, eventTurnBatching: false, noSubdir: true, maxDbs: 8 });
     this.#now = this.#root.openDB<Buffer, Buffer>({ name: 'now', encoding: 'binary', keyEncoding: 'binary' });
     this.#log = this.#root.openDB<readonly LoggedEvent[], number>({ name: 'log', encoding: 'msgpack' });
     const first = [...this.#log.getKeys({ limit: 1 })][0];
@@ -160,20 +133,21 @@ class LmdbStore implements Store {
     let taken = 0;
     try {
       await this.#root.transaction(() => {
-        const conflict = this.#firstConflict(conditions);
+        const seen = new Map<string, Entry | null>();
+        const conflict = this.#firstConflict(conditions, seen);
         if (conflict !== null) {
           result = { ok: false, revision: this.#assigned, ...conflict };
           return;
         }
         const revision = ++this.#assigned;
         taken = revision;
-        events = this.#write(ops, revision);
+        events = this.#write(ops, revision, seen);
         result = { ok: true, revision };
       });
     } catch (error) {
       // The number is used up: watchers must not wait for it for ever.
       if (taken > 0) this.#feed.publish({ revision: taken, events: [] });
-      throw this.#fatal(error);
+      throw await this.#fatal(error);
     }
     const done = result as TxnResult | null;
     if (done === null) throw new MeshError('internal', 'the write transaction did not run');
@@ -200,22 +174,32 @@ class LmdbStore implements Store {
     await this.compact(Math.max(revision - (this.#options.keepRevisions ?? 100_000), this.#compacted + tooMany));
   }
 
-  #firstConflict(conditions: readonly Condition[]): { readonly conflict: Condition; readonly current: Entry | null } | null {
+  /** What is there for a key as of this write transaction; `seen` remembers it until the transaction's own operations change it. */
+  #current(key: string, seen: Map<string, Entry | null>): Entry | null {
+    let entry = seen.get(key);
+    if (entry === undefined) {
+      const bytes = this.#now.get(Buffer.from(key));
+      entry = bytes === undefined ? null : decode(key, bytes);
+      seen.set(key, entry);
+    }
+    return entry;
+  }
+
+  #firstConflict(conditions: readonly Condition[], seen: Map<string, Entry | null>): { readonly conflict: Condition; readonly current: Entry | null } | null {
     for (const c of conditions) {
-      const bytes = this.#now.get(Buffer.from(c.key));
-      const current = bytes === undefined ? null : decode(c.key, bytes);
+      const current = this.#current(c.key, seen);
       const holds = c.is === 'absent' ? current === null : current?.modRevision === c.modRevision;
       if (!holds) return { conflict: c, current };
     }
     return null;
   }
 
-  #write(ops: readonly Op[], revision: number): readonly StoreEvent[] {
+  #write(ops: readonly Op[], revision: number, seen: Map<string, Entry | null>): readonly StoreEvent[] {
     const logged: LoggedEvent[] = [];
     for (const op of ops) {
+      const old = this.#current(op.key, seen);
+      seen.delete(op.key);
       const key = Buffer.from(op.key);
-      const before = this.#now.get(key);
-      const old = before === undefined ? null : decode(op.key, before);
       if (op.op === 'delete') {
         if (old === null) continue;
         void this.#now.remove(key);
@@ -284,16 +268,15 @@ class LmdbStore implements Store {
     await this.#root.close();
   }
 
-  #fatal(error: unknown): MeshError {
+  /** LMDB says of a commit only that it failed; why is in a promise of its own, which ends the process when nobody takes it. */
+  async #fatal(failed: unknown): Promise<MeshError> {
+    const { commitError } = failed as { readonly commitError?: Promise<never> };
+    const error = commitError === undefined ? failed : await commitError.catch((reason: unknown) => reason);
     const message = (error as Error).message;
     const isFull = /MDB_MAP_FULL|ENOSPC|No space/.test(message);
     this.#options.log.error('store write failed', { path: this.#options.path, err: error });
     return new MeshError(isFull ? 'disk-full' : 'io', `${this.#options.path}: ${isFull ? 'the disk or the map is full' : message}`, { cause: error, ...(isFull ? { next: 'free space, or start with a larger map size' } : {}) });
   }
-}
-
-function toEvents(revision: number, logged: readonly LoggedEvent[]): readonly StoreEvent[] {
-  return logged.map(([type, key, value, previous, createRevision]) => ({ type: type === 0 ? 'put' : 'delete', key, value, previous, createRevision, revision }));
 }
 
 export async function openLmdbStore(options: LmdbOptions): Promise<Store> {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -58,6 +58,40 @@ it('keeps history within its bytes, forgets the oldest first, and goes on from w
   // 40,000 bytes a revision: what was there before, and what is there now.
   assert.ok(kept >= 35 && kept <= 70, `${kept} revisions of history`);
   assert.is((await store.range({ prefix: '/' })).entries.length, 10);
+});
+
+const FULL = `
+import { openLmdbStore } from ${JSON.stringify(join(import.meta.dirname, '..', '..', 'cloud', 'store', 'lmdb.ts'))};
+const quiet = { debug() {}, info() {}, warn() {}, error() {}, child() { return quiet; } };
+const store = await openLmdbStore({ path: process.argv[1], log: quiet });
+const put = (key, bytes) => store.txn([{ key, is: 'absent' }], [{ op: 'put', key, value: Buffer.alloc(bytes) }]).then((r) => r.ok, (e) => e.kind);
+const said = [await put('/before', 1), ...await Promise.all([put('/big', 2 ** 23), put('/beside', 1), put('/beside', 1)]), await put('/later', 1)];
+const seen = [];
+for await (const batch of store.watch({ prefix: '/', after: 1 }, new AbortController().signal)) {
+  seen.push(...batch.events.map((e) => e.key));
+  if (seen.includes('/later')) break;
+}
+const there = (await store.range({ prefix: '/' })).entries.map((e) => e.key);
+await store.close();
+console.log(JSON.stringify({ said, seen, there }));
+`;
+
+it('writes nothing of a commit that does not fit, tells each writer of it, and goes on', (t) => {
+  // A file may be 4 MiB here. The big write and the two beside it are one turn, so one commit.
+  const run = ['--no-warnings', '--input-type=module-typescript', '-e', FULL, join(folder(t), 'db')];
+  const out = execFileSync('/bin/bash', ['-c', 'trap "" XFSZ; ulimit -f 4096; exec "$0" "$@"', process.execPath, ...run], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  assert.equal(JSON.parse(out), { said: [true, 'io', 'io', 'io', true], seen: ['/before', '/later'], there: ['/before', '/later'] });
+});
+
+it('checks writes to one key one after the other, although none waits for the disk before the next is called', async (t) => {
+  const store = await openLmdbStore({ path: join(folder(t), 'db'), log: silentLogger });
+  t.after(() => store.close());
+  const made = await Promise.all(Array.from({ length: 20 }, (_, i) => store.txn([{ key: '/one', is: 'absent' }], [{ op: 'put', key: '/one', value: Buffer.from(String(i)) }, { op: 'put', key: `/i/${i}`, value: Buffer.from('') }])));
+  assert.is(made.filter((r) => r.ok).length, 1);
+  for (const r of made) if (!r.ok) assert.is(Buffer.from(r.current?.value ?? '').toString(), '0');
+  await Promise.all(Array.from({ length: 20 }, (_, i) => store.txn([], [{ op: 'put', key: '/two', value: Buffer.from(String(i)) }])));
+  assert.is(Buffer.from((await store.get('/two'))?.value ?? '').toString(), '19');
+  assert.equal((await store.range({ prefix: '/i/' })).entries.map((e) => e.key), ['/i/0']);
 });
 
 const WRITER = `
