@@ -132,7 +132,7 @@ export class GlobalScheduler implements Service {
     this.#o = options;
     this.#clock = deps.clock ?? systemClock;
     this.#clientRegions = options.clientRegions.map((r) => r.name).sort();
-    this.telemetry = new Telemetry({ locationOf: (kind, name) => this.#locationOf(kind, name), ...(options.halfLifeMs === undefined ? {} : { halfLifeMs: options.halfLifeMs }) });
+    this.telemetry = new Telemetry({ locationOf: (kind, name) => this.#locationOf(kind, name), isLost: (site) => this.#isLost(site), ...(options.halfLifeMs === undefined ? {} : { halfLifeMs: options.halfLifeMs }) });
     this.#sites = new Sites(regions, this.telemetry, log, options.failure);
     this.#siteModels = new SiteModels(this.telemetry);
     this.#global = new GlobalView(client, () => this.#wake());
@@ -390,6 +390,11 @@ export class GlobalScheduler implements Service {
   #locationOf(kind: 'site' | 'client-region', name: string): { readonly latitude: number; readonly longitude: number } | null {
     if (kind === 'client-region') return this.#o.clientRegions.find((r) => r.name === name)?.location ?? null;
     return this.#sites.find(name)?.spec.location ?? null;
+  }
+
+  #isLost(site: string): boolean {
+    const reach = this.#sites.states.get(site)?.reach;
+    return reach === undefined || reach === 'cut-off' || reach === 'down';
   }
 
   #floor(clientRegion: string, site: string): number | null {

@@ -4,6 +4,7 @@
  * Memory is bounded by the limits below; what is least in use goes first, what decayed to nothing is given back.
  */
 import type { CapacitySample, ProbeSample, TrafficSample } from '../../api/telemetry.ts';
+import { Hearing } from './hearing.ts';
 import { Neighbours } from './neighbours.ts';
 import { SampleLog } from './sample-log.ts';
 import { Names } from './sparse.ts';
@@ -19,6 +20,8 @@ export interface TelemetryOptions {
   readonly maxWays?: number;
   /** Coordinates of sites and client regions, for ways that nobody measured. */
   readonly locationOf?: (kind: 'site' | 'client-region', name: string) => { readonly latitude: number; readonly longitude: number } | null;
+  /** Is a silent site given up, so that its clients ask elsewhere? @default always: what is not counted again fades */
+  readonly isLost?: (site: string) => boolean;
 }
 
 /** How clients of one region fared with instances at one site. */
@@ -65,7 +68,7 @@ export class Telemetry {
   readonly #clientWays: Ways;
   readonly #log = new SampleLog();
   readonly #capacity = new Map<string, CapacitySample>();
-  readonly #heard = new Map<string, number>();
+  readonly #hearing: Hearing;
   readonly #neighbours = new Neighbours();
   readonly #repairs = new Map<string, number>();
   #fronts: { readonly of: readonly string[]; readonly set: ReadonlySet<string> } = { of: [], set: new Set() };
@@ -74,13 +77,14 @@ export class Telemetry {
   constructor(options: TelemetryOptions = {}) {
     const { halfLifeMs = 10_000, maxRows = 2_000_000, maxWays = 2_000_000 } = options;
     this.#locationOf = options.locationOf;
+    this.#hearing = new Hearing(options.isLost ?? (() => true));
     this.#traffic = new TrafficWindows({ applications: new Names(MAX_NAMES), regions: this.#regions, sites: this.#sites }, { halfLifeMs, max: maxRows });
     this.#siteWays = new Ways(this.#sites, this.#sites, maxWays);
     this.#clientWays = new Ways(this.#regions, this.#sites, maxWays);
   }
 
   traffic(sample: TrafficSample, now: number): void {
-    this.#heard.set(sample.site, now);
+    this.#hearing.hear(sample.site, now);
     if (!Number.isSafeInteger(sample.sequence)) return this.#repair(sample.site, 'malformed');
     const { isNew, missing } = this.#log.take(sample);
     if (!isNew) return this.#repair(sample.site, 'duplicate');
@@ -92,7 +96,7 @@ export class Telemetry {
   }
 
   probes(sample: ProbeSample, now: number): void {
-    this.#heard.set(sample.site, now);
+    this.#hearing.hear(sample.site, now);
     if (this.#age(sample.site, sample.at, now) > LATE_MS) return this.#repair(sample.site, 'late');
     this.#neighbours.observe(sample, now);
     for (const row of sample.rows) {
@@ -105,7 +109,7 @@ export class Telemetry {
   }
 
   capacity(sample: CapacitySample, now: number): void {
-    this.#heard.set(sample.site, now);
+    this.#hearing.hear(sample.site, now);
     const isPossible = (v: number): boolean => v >= 0 && v < 1e9;
     if (![sample.cpuMilli, sample.memoryMiB, sample.usedCpuMilli, sample.usedMemoryMiB].every(isPossible)) return this.#repair(sample.site, 'absurd');
     const last = this.#capacity.get(sample.site);
@@ -118,7 +122,7 @@ export class Telemetry {
   /** Requests per second of an application by client region, over all the sites where they arrived. */
   demand(now: number): ReadonlyMap<string, ReadonlyMap<string, number>> {
     if (now - this.#sweptAt >= SWEEP_MS) this.#sweep(now);
-    return this.#traffic.demand(now);
+    return this.#traffic.demand(now, (site) => this.#hearing.knownAt(site, now));
   }
 
   /** Per second, of one application, by client region and the site whose front counted it; with the round trip between the two. */
@@ -192,7 +196,7 @@ export class Telemetry {
 
   /** When a sample of the site arrived last. */
   heardFrom(site: string): number | null {
-    return this.#heard.get(site) ?? null;
+    return this.#hearing.at(site);
   }
 
   /** Who measured an answer from `site` since a moment: witnesses that it lives. */
@@ -244,7 +248,7 @@ export class Telemetry {
 
   #sweep(now: number): void {
     this.#sweptAt = now;
-    this.#traffic.sweep(now);
+    this.#traffic.sweep(now, (site) => this.#hearing.knownAt(site, now));
     this.#siteWays.sweep(now);
     this.#clientWays.sweep(now);
   }

@@ -92,13 +92,14 @@ export class TrafficWindows {
     return evicted;
   }
 
-  /** Requests per second of an application by client region, over all the sites where they arrived. */
-  demand(now: number): Map<string, Map<string, number>> {
+  /** Requests per second of an application by client region, over all the sites where they arrived; each as of when its front is known. */
+  demand(now: number, knownAt: (site: string) => number = () => now): Map<string, Map<string, number>> {
     const out = new Map<string, Map<string, number>>();
+    const asOf = this.#perSite(knownAt);
     for (let pair = 0; pair < this.#pairs.end; pair++) {
       if (!this.#pairs.isUsed(pair)) continue;
       let rps = 0;
-      for (let row = this.#head.get(pair) - 1; row >= 0; row = this.#next.get(row) - 1) rps += this.#perSecond(row, 0, now);
+      for (let row = this.#head.get(pair) - 1; row >= 0; row = this.#next.get(row) - 1) rps += this.#perSecond(row, 0, asOf(row));
       if (rps < GONE_PER_SECOND) continue;
       const application = this.#applications.name(this.#pairs.a(pair));
       let regions = out.get(application);
@@ -139,10 +140,20 @@ export class TrafficWindows {
   }
 
   /** Rows that decayed to nothing are given back. */
-  sweep(now: number): void {
+  sweep(now: number, knownAt: (site: string) => number = () => now): void {
+    const asOf = this.#perSite(knownAt);
     for (let row = 0; row < this.#rows.end; row++) {
-      if (this.#rows.isUsed(row) && this.#perSecond(row, 0, now) < GONE_PER_SECOND && now - this.#at.get(row) > SLICES * SLICE_MS) this.#remove(row);
+      if (this.#rows.isUsed(row) && this.#perSecond(row, 0, asOf(row)) < GONE_PER_SECOND && now - this.#at.get(row) > SLICES * SLICE_MS) this.#remove(row);
     }
+  }
+
+  /** By row; each site is asked once. */
+  #perSite(knownAt: (site: string) => number): (row: number) => number {
+    const known: number[] = [];
+    return (row) => {
+      const site = this.#rows.b(row) & 0xffff;
+      return (known[site] ??= knownAt(this.#sites.name(site)));
+    };
   }
 
   #slice(row: number, t: TrafficRow, slice: number): void {

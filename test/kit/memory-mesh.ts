@@ -7,6 +7,7 @@ import type { Deployment, Pod } from '../../api/kinds/core.ts';
 import type { Application, PolicySpec, Site } from '../../api/kinds/mesh.ts';
 import type { Endpoint, Vpc } from '../../api/kinds/mizar.ts';
 import type { GlobalSchedulerOptions } from '../../scheduler/global/global-scheduler.ts';
+import type { TrafficSample } from '../../api/telemetry.ts';
 import type { Telemetry } from '../../scheduler/global/telemetry.ts';
 import { distanceKm } from '../../scheduler/global/telemetry.ts';
 import { LightClient } from './memory-light.ts';
@@ -48,6 +49,8 @@ interface SimSite {
   diedAt: number;
   isSaidLost: boolean;
   seenAt: number;
+  /** What its front counted while nobody heard it. */
+  readonly kept: TrafficSample[];
 }
 
 /** As they are in the product: a round each second, 900 ms until a probe counts as lost; pings of the gateway's session for 7 s. */
@@ -56,6 +59,7 @@ const PROBE_TIMEOUT_MS = 900;
 const GATEWAY_DEAD_MS = 7_000;
 const SEEN_MS = 5_000;
 const CAPACITY_MS = 5_000;
+const TRAFFIC_MS = 1_000;
 const RTT_FACTOR = 1.6 / 100;
 
 export class MemoryMesh {
@@ -74,12 +78,12 @@ export class MemoryMesh {
   readonly #pods = new Map<string, { readonly readyAt: number; readonly site: number; readonly client: LightClient; readonly name: string }>();
   #numbers = 0;
   #sequence = 0;
-  #nextTrafficAt = 0;
+  #trafficAt = 0;
 
   constructor(shape: MeshShape) {
     this.#shape = shape;
     this.random = seeded(shape.seed);
-    this.now = shape.now;
+    this.now = this.#trafficAt = shape.now;
     this.readyMs = () => 500 + this.random() * 500;
     this.regions = Array.from({ length: shape.regions }, () => new LightClient());
     const place = (): { latitude: number; longitude: number } => ({ latitude: 30 + this.random() * 25, longitude: -10 + this.random() * 50 });
@@ -90,7 +94,7 @@ export class MemoryMesh {
       name: `s${String(i).padStart(4, '0')}`, region: i % shape.regions, location,
       neighbours: [...nearest(location, spots, 5).slice(1), ...Array.from({ length: 4 }, () => Math.floor(this.random() * shape.sites)).filter((j) => j !== i)],
       near: nearest(location, this.clientRegions.map((c) => c.location as { latitude: number; longitude: number }), 12),
-      isDead: false, isMute: false, nextProbeAt: this.now + this.random() * PROBE_MS, nextCapacityAt: this.now + this.random() * CAPACITY_MS, report: null, diedAt: 0, isSaidLost: false, seenAt: 0,
+      isDead: false, isMute: false, nextProbeAt: this.now + this.random() * PROBE_MS, nextCapacityAt: this.now + this.random() * CAPACITY_MS, report: null, diedAt: 0, isSaidLost: false, seenAt: 0, kept: [],
     }));
     this.demand = Array.from({ length: shape.applications }, (_, a) => {
       const home = Math.floor(this.random() * shape.clientRegions);
@@ -177,7 +181,7 @@ export class MemoryMesh {
       await p.client.patch(Resources.Pod, { tenant: 'acme', namespace: 'default' }, p.name, { status: { phase: 'Running', podIP: `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`, conditions: [{ type: 'Ready', status: 'True' }] } }, { subresource: 'status' });
     }
     for (const s of this.sites) this.#probe(s);
-    if (now >= this.#nextTrafficAt) this.#traffic();
+    if (now - this.#trafficAt >= TRAFFIC_MS) this.#traffic();
     this.#capacity();
     await Promise.all(this.sites.map((s) => this.#gateway(s)));
   }
@@ -202,18 +206,20 @@ export class MemoryMesh {
 
   /** The nearest front that lives counts the connections of a client region. */
   #traffic(): void {
-    this.#nextTrafficAt = this.now + 1_000;
+    const periodMs = this.now - this.#trafficAt;
+    this.#trafficAt = this.now;
     this.#sequence += 1;
     const rows = new Map<number, { application: string; clientRegion: string; connections: number; bytesIn: number; bytesOut: number; rttMs: null; handshakes: null }[]>();
     for (const d of this.demand) {
       const front = this.frontOf(d.region);
       if (front === null) continue;
-      rows.set(front, [...(rows.get(front) ?? []), { application: d.application, clientRegion: this.clientRegions[d.region]?.name as string, connections: d.rps, bytesIn: 0, bytesOut: 0, rttMs: null, handshakes: null }]);
+      rows.set(front, [...(rows.get(front) ?? []), { application: d.application, clientRegion: this.clientRegions[d.region]?.name as string, connections: (d.rps * periodMs) / 1_000, bytesIn: 0, bytesOut: 0, rttMs: null, handshakes: null }]);
     }
     for (const [front, list] of rows) {
       const s = this.sites[front] as SimSite;
-      if (!s.isMute) for (const t of this.listeners) t.traffic({ site: s.name, epoch: 'e', sequence: this.#sequence, at: this.now, periodMs: 1_000, rows: list } as never, this.now);
+      s.kept.push({ site: s.name, epoch: 'e', sequence: this.#sequence, at: this.now, periodMs, rows: list });
     }
+    for (const s of this.sites) if (!s.isMute && !s.isDead) for (const sample of s.kept.splice(0)) for (const t of this.listeners) t.traffic(sample, this.now);
   }
 
   #fronts = new Map<number, readonly number[]>();
