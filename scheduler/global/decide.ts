@@ -10,6 +10,8 @@ import type { Search } from './search.ts';
 /** A change of place must better the mean latency by this share. */
 const BETTER = 0.2;
 const GAIN = 1e-9;
+/** What is less than this of a point is not told. */
+const TOLD = 0.005;
 
 /** What is taken of the sites, and where the other applications are. */
 export interface Others {
@@ -100,7 +102,7 @@ export class Decider {
     const choice = choiceOf(search, moved);
     if (!sameSites(choice.open, base)) return choice;
     const gain = choice.points - points;
-    if (gain > GAIN) entry.kept = entry.pinned ?? this.#refused(entry, free, gain);
+    if (gain >= TOLD && !sameSites(free.open, base)) entry.kept = entry.pinned ?? this.#refused(entry, free, gain);
     return choice;
   }
 

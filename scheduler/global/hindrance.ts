@@ -23,7 +23,7 @@ export function hindrance(o: Outlook, app: ApplicationModel, s: number): string 
   if (policy !== null) return policy;
   if (standingOf(app.policy, site, o.now) !== 'open') return site.reach === 'reachable' || site.reach === 'returning' ? `is back since ${new Date(site.since).toISOString()} and not yet open again` : `is ${site.reach} since ${new Date(site.since).toISOString()}`;
   const avoid = avoided(app, site.name, o.now);
-  if (avoid !== null) return avoid;
+  if (avoid !== null) return `is not tried again yet: ${avoid}`;
   const other = o.apart(app.key).find((key) => o.isAt(key, site.name));
   if (other !== undefined) return `has ${other}; ${named(app, app.policy.antiAffinity).includes(other) ? 'antiAffinity names it' : 'its antiAffinity names this application'}`;
   return o.capacity.lack(o.used, s, o.capacity.sizeOf(app, s));

@@ -97,14 +97,15 @@ export class Staffing {
     return least < p.min ? this.#fill(open, least, total, spent) : 0;
   }
 
-  /** A dear instance that had to go may leave money for cheaper ones: where they are busiest. */
+  /** A dear instance that had to go may leave money for cheaper ones, also where the loads did not ask for them: where they are busiest. */
   #spend(open: readonly number[], count: number, money: number): void {
     const p = this.#p;
-    for (let [total, spent] = [count, money]; total < p.max; total++) {
-      let [best, value] = [-1, 0];
+    const least = Math.max(p.min, Math.ceil(p.total / this.packed - EPSILON));
+    for (let [total, spent] = [count, money]; total < Math.min(p.max, least); total++) {
+      let [best, value] = [-1, Number.NEGATIVE_INFINITY];
       for (const c of open) {
         const n = this.n[c] as number;
-        if (n >= Math.min(this.room[c] as number, this.asked[c] as number) || spent + (p.cost[c] as number) > p.ceiling + EPSILON) continue;
+        if (n >= (this.room[c] as number) || spent + (p.cost[c] as number) > p.ceiling + EPSILON) continue;
         if ((this.load[c] as number) / n > value) [best, value] = [c, (this.load[c] as number) / n];
       }
       if (best < 0) break;

@@ -21,6 +21,7 @@ interface Kept {
 }
 
 export function reorder(joint: Joint, tight: readonly Entry[]): void {
+  if (tight.length === 0) return;
   const next = random(SEED);
   const { ledger } = joint;
   const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T;

@@ -138,7 +138,7 @@ function moves(j: Judge, app: ApplicationModel, planned: ApplicationPlan): strin
   if (noMoves(app, j.now) === null || app.demand.length === 0) return [];
   return (j.current.get(app.key) ?? []).flatMap(({ site: name }) => {
     const site = j.sites.get(name);
-    if (site === undefined || !['open', 'keep'].includes(standOf(app.policy, site, j.now)) || !j.hasRoom(app, site) || planned.sites.some((s) => s.site === name)) return [];
+    if (site === undefined || !j.hasRoom(app, site, ['open', 'keep']) || planned.sites.some((s) => s.site === name)) return [];
     const here = serving(planned);
     const isForced = here.length === 0 || sum(here.map((s) => s.instances)) >= app.policy.instances.max || costOf(j, planned) + site.cost > (app.policy.cost?.ceiling ?? Number.POSITIVE_INFINITY);
     return isForced ? [] : [`leaves ${name}, though migration.${noMoves(app, j.now) ?? ''}`];

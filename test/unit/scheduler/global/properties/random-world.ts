@@ -38,11 +38,12 @@ type Parts = Parameters<typeof createModel>[0];
 
 export function randomWorld(seed: number): RandomWorld {
   const d = new Draw(seed);
-  const sites = Array.from({ length: d.int(3, 7) }, (_, i) => randomSite(d, i));
+  const sites = Array.from({ length: d.int(2, d.is(0.3) ? 7 : 5) }, (_, i) => randomSite(d, i));
   const names = sites.map((s) => s.name);
   const clients = CLIENTS.slice(0, d.int(2, 4));
+  const most = d.is(0.3) ? 150 : 50;
   const ms = new Map(clients.flatMap((c) => names.map((s) => [`${c} ${s}`, d.is(0.05) ? null : Math.round(d.between(1, d.is(0.5) ? 30 : 150) * 10) / 10])));
-  const applications = Array.from({ length: d.int(1, 5) }, (_, i) => randomApplication(d, i, sites, clients));
+  const applications = Array.from({ length: d.int(1, d.is(0.3) ? 5 : 3) }, (_, i) => randomApplication(d, i, sites, clients, most));
   const parts: Parts = { sites, clientRegions: clients, rtt: (c, s) => ms.get(`${c} ${s}`) ?? null, applications };
   const current = new Map(applications.flatMap((a): [string, { site: string; instances: number }[]][] => {
     if (d.is(0.35)) return [];
@@ -64,7 +65,7 @@ function randomSite(d: Draw, i: number): SiteModel {
 
 type Asked = Omit<ApplicationModel, 'demand'> & { readonly demand: ReadonlyMap<string, number> };
 
-function randomApplication(d: Draw, i: number, sites: readonly SiteModel[], clients: readonly string[]): Asked {
+function randomApplication(d: Draw, i: number, sites: readonly SiteModel[], clients: readonly string[], most: number): Asked {
   const policy = randomPolicy(d, i, sites, clients);
   const requests = { cpu: `${d.int(50, 400)}m`, memory: `${d.int(32, 512)}Mi` };
   const spec = d.is(0.5) ? { virtualMachine: { name: 'vm', image: 'disk', resources: { requests } } } : { containers: [{ name: 'c', image: 'image', resources: { requests } }] };
@@ -76,7 +77,7 @@ function randomApplication(d: Draw, i: number, sites: readonly SiteModel[], clie
     ...applicationModel(object, policy, { avoid, movedAt } as unknown as Parameters<typeof applicationModel>[2]),
     ...(d.is(0.15) ? { resources: { gpu: 1 } } : {}),
     ...(d.is(0.15) ? { sizeAt: { [d.of(names)]: { cpuMilli: d.int(50, 900), memoryMiB: d.int(32, 900) } } } : {}),
-    demand: new Map(d.is(0.1) ? [] : clients.map((c) => [c, d.is(0.2) ? 0 : d.is(0.1) ? d.between(0, 0.2) : d.int(1, 150)])),
+    demand: new Map(d.is(0.1) ? [] : clients.map((c) => [c, d.is(0.2) ? 0 : d.is(0.1) ? d.between(0, 0.2) : d.int(1, most)])),
   };
 }
 
@@ -110,7 +111,7 @@ function randomPolicy(d: Draw, i: number, sites: readonly SiteModel[], clients: 
     ...maybe(0.2, () => ({ affinity: [d.of(others)] })),
     ...maybe(0.25, () => ({ antiAffinity: d.some(others, 0.5) })),
     ...maybe(0.2, () => ({ minTrust: d.int(0, 2) })),
-    ...maybe(0.35, () => ({ cost: { ...(d.is(0.5) ? { ceiling: Math.round(d.between(1, 12) * 10) / 10 } : {}), ...(d.is(0.6) ? { weights: { latency: d.of([0.1, 1, 3]), money: d.of([0, 0.3, 1, 5]), carbon: d.of([0, 0, 2]) } } : {}) } })),
+    ...maybe(0.35, () => ({ cost: { ...(d.is(0.5) ? { ceiling: Math.round(d.between(1, 12) * 10) / 10 } : {}), ...(d.is(0.6) ? { weights: { latency: d.of([0.1, 1, 3]), money: d.of([0, 0.3, 1, 5, 40]), carbon: d.of([0, 0, 2]) } } : {}) } })),
     ...maybe(0.4, () => ({ migration: { allowed: d.is(0.7), ...(d.is(0.4) ? { maxMovesPerHour: d.int(0, 3) } : {}), ...(d.is(0.4) ? { windows: [{ from: time(), to: time() }] } : {}) } })),
     ...maybe(0.6, () => ({ unreachable: several.length === 1 && d.is(0.5) ? (several[0] as UnreachableStep) : several })),
     ...maybe(0.5, () => ({ failback: { automatic: d.is(0.8), ...(d.is(0.5) ? { maxPerMinute: d.int(1, 3) } : {}), ...(d.is(0.7) ? { stabilisationSeconds: d.int(0, 60) } : {}) } })),

@@ -153,10 +153,11 @@ export class Judge {
     return Math.max(before, 1 + Math.floor(rate * Math.max(0, minutes) + EPSILON));
   }
 
-  /** Might one more instance be put there now? */
-  hasRoom(app: ApplicationModel, site: SiteModel): boolean {
+  /** Might one more instance be put there now? `stands`: where else than at open sites. */
+  hasRoom(app: ApplicationModel, site: SiteModel, stands: readonly Stand[] = ['open']): boolean {
+    if (!stands.includes(standOf(app.policy, site, this.now))) return false;
     if (!isAllowed(app.policy, site) || isAvoided(app, site.name, this.now) || this.enemies(app).some((key) => this.isAt(key, site.name))) return false;
     const has = this.planOf(app).sites.find((s) => s.site === site.name)?.instances ?? 0;
-    return has + 1 <= this.most(app, site) && this.dimensions.every((k) => this.size(app, site.name, k) <= this.free(site, k) + EPSILON);
+    return has + 1 <= this.most(app, site) && this.dimensions.every((k) => this.size(app, site.name, k) === 0 || this.size(app, site.name, k) <= this.free(site, k) + EPSILON);
   }
 }
