@@ -54,33 +54,45 @@ export interface Wanted {
 
 /** Sorted; at most `MOST`. */
 export function candidatesOf(model: Model, nearest: Nearest, { app, always, regions, allows }: Wanted): number[] {
-  const chosen = new Set<number>(always);
+  const chosen: number[] = [];
+  for (const s of always) include(chosen, s);
   const S = model.sites.length;
   if (S <= ALL) {
-    for (let s = 0; s < S; s++) if (allows(s)) chosen.add(s);
-    return [...chosen].sort((a, b) => a - b);
+    for (let s = 0; s < S; s++) if (allows(s)) include(chosen, s);
+    return chosen;
   }
   const perRegion = Math.max(2, Math.min(PER_REGION, Math.floor(MAX_CANDIDATES / 2 / Math.max(1, regions.length))));
   for (const r of regions) {
-    if (chosen.size >= MAX_CANDIDATES - 2 * CHEAPEST) break;
+    if (chosen.length >= MAX_CANDIDATES - 2 * CHEAPEST) break;
     let found = 0;
     for (let i = 0; i < nearest.kept && found < perRegion; i++) {
       const s = nearest.sites[r * nearest.kept + i] as number;
       if (!allows(s)) continue;
-      chosen.add(s);
+      include(chosen, s);
       found += 1;
     }
-    if (found === 0) for (const s of byLatency(model, r).filter(allows).slice(0, perRegion)) chosen.add(s);
+    if (found === 0) for (const s of byLatency(model, r).filter(allows).slice(0, perRegion)) include(chosen, s);
   }
   let cheap = 0;
   for (const s of nearest.cheapest) {
-    if (cheap >= CHEAPEST || chosen.size >= MAX_CANDIDATES) break;
+    if (cheap >= CHEAPEST || chosen.length >= MAX_CANDIDATES) break;
     if (!allows(s)) continue;
-    chosen.add(s);
+    include(chosen, s);
     cheap += 1;
   }
-  for (const s of forSpread(app, model, nearest, chosen, allows)) if (chosen.size < MOST) chosen.add(s);
-  return [...chosen].sort((a, b) => a - b).slice(0, MOST);
+  for (const s of forSpread(app, model, nearest, chosen, allows)) if (chosen.length < MOST) include(chosen, s);
+  if (chosen.length > MOST) chosen.length = MOST;
+  return chosen;
+}
+
+/** Into a short sorted list, once. */
+function include(sorted: number[], s: number): void {
+  let i = sorted.length;
+  while (i > 0 && (sorted[i - 1] as number) > s) i -= 1;
+  if (i > 0 && sorted[i - 1] === s) return;
+  sorted.push(s);
+  for (let j = sorted.length - 1; j > i; j--) sorted[j] = sorted[j - 1] as number;
+  sorted[i] = s;
 }
 
 function byLatency(model: Model, region: number): number[] {
@@ -93,11 +105,11 @@ function byLatency(model: Model, region: number): number[] {
 }
 
 /** The cheapest sites of places that no candidate is in, so that a spread can be reached. */
-function forSpread(app: ApplicationModel, model: Model, nearest: Nearest, chosen: ReadonlySet<number>, allows: (site: number) => boolean): number[] {
+function forSpread(app: ApplicationModel, model: Model, nearest: Nearest, chosen: readonly number[], allows: (site: number) => boolean): number[] {
   const { spread } = app.policy;
   if (spread === undefined || spread.min <= 1) return [];
   const place = (s: number): string => groupOf(app.policy, model.sites[s] as Model['sites'][number]);
-  const have = new Set([...chosen].map(place));
+  const have = new Set(chosen.map(place));
   const out: number[] = [];
   for (const s of nearest.cheapest) {
     if (have.size >= spread.min + CHEAPEST && spread.over !== 'region') break;

@@ -50,6 +50,16 @@ export class Capacity {
     return n < 1e-9 ? 0 : Math.floor(n + 1e-9);
   }
 
+  /** Does one more fit? As `fits`, for the many times when the number does not matter. */
+  hasRoom(used: Float64Array, site: number, size: Float64Array): boolean {
+    const at = site * this.width;
+    for (let k = 0; k < this.width; k++) {
+      const one = size[k] as number;
+      if (one > 0 && (this.total[at + k] as number) - (used[at + k] as number) < one * (1 - 1e-9)) return false;
+    }
+    return true;
+  }
+
   /** "50 mCPU of 2000 free, an instance needs 250", of the dimension that lacks most; null = one more fits. */
   lack(used: Float64Array, site: number, size: Float64Array): string | null {
     const at = site * this.width;

@@ -71,6 +71,7 @@ function standingAfter(policy: PolicySpec, seconds: number): Standing {
 }
 
 export function avoided(app: ApplicationModel, site: string, now: number): string | null {
+  if (app.avoid.length === 0) return null;
   const found = app.avoid.find((a) => a.site === site && a.until > now);
   return found === undefined ? null : found.reason;
 }

@@ -34,7 +34,7 @@ export class Evaluation {
   #isPinned = false;
   /** Candidates that serve today; empty while moves are not counted. */
   readonly #base: number[] = [];
-  /** Instances that the demand asks for when none is rounded up. */
+  /** Instances that all demand asks for at one site; at several it is never fewer. */
   #asked = 0;
 
   begin(problem: Problem): void {
@@ -42,7 +42,7 @@ export class Evaluation {
     this.#routing.begin(problem);
     this.#staff.begin(problem);
     this.#base.length = 0;
-    this.#asked = problem.total / (TARGET_LOAD * problem.perInstance);
+    this.#asked = Math.ceil(problem.total / (TARGET_LOAD * problem.perInstance) - ROUNDING);
   }
 
   /** From here on, leaving today's sites costs. `flat`: points that opening any site must gain first; `isPinned`: nothing is left for gain. */
@@ -115,10 +115,11 @@ export class Evaluation {
     return spent;
   }
 
-  /** Points of the instances that any split of the demand over these sites asks for: one each, and enough for all of it. */
+  /** Points of the instances that any split of the demand over these sites asks for: one each, and as many together as all of it asks for. */
   #moneyAtLeast(open: readonly number[]): number {
     const p = this.#p;
-    let [each, cheapest] = [0, Number.POSITIVE_INFINITY];
+    let each = 0;
+    let cheapest = Number.POSITIVE_INFINITY;
     for (let i = 0; i < open.length; i++) {
       const points = p.points[open[i] as number] as number;
       each += points;
@@ -126,7 +127,7 @@ export class Evaluation {
     }
     // where instances.max or the ceiling cut the counts, the load asks for less in the end
     const isCut = this.#asked + open.length > p.max || p.ceiling !== Number.POSITIVE_INFINITY;
-    return open.length === 0 || isCut ? each : Math.max(each, this.#asked * cheapest);
+    return isCut || this.#asked <= open.length ? each : each + (this.#asked - open.length) * cheapest;
   }
 
   /** Some site is too small for all that would go there. `most`: instances that there are at most. */
@@ -196,7 +197,10 @@ export class Evaluation {
     const base = this.#base;
     if (base.length === 0) return 0;
     const p = this.#p;
-    let [points, kept, opened, left] = [0, 0, 0, 0];
+    let points = 0;
+    let kept = 0;
+    let opened = 0;
+    let left = 0;
     for (let i = 0; i < open.length; i++) {
       const c = open[i] as number;
       if (p.base[c] === 1) kept += 1;

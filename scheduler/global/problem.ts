@@ -118,8 +118,10 @@ export class Problems {
       regions.push(row.region);
       total += row.rps;
     }
-    const allows = (s: number): boolean => this.#mayOpen(app, s, now) && this.capacity.fits(used, s, sizes(s)) > 0;
-    const sites = candidatesOf(this.model, this.#nearest, { app, always: [...[...today.keys()].filter((s) => s >= 0), ...keep.slice(0, MOST_KEPT)], regions: order.map((r) => regions[r] as number), allows });
+    const allows = (s: number): boolean => this.#mayOpen(app, s, now) && this.capacity.hasRoom(used, s, sizes(s));
+    const always = keep.slice(0, MOST_KEPT);
+    for (const s of today.keys()) if (s >= 0) always.push(s);
+    const sites = candidatesOf(this.model, this.#nearest, { app, always, regions: order.map((r) => regions[r] as number), allows });
     const [rtt, unit] = this.#ways(app, regions, sites, isPrior, beside);
     const { instances, spread, cost } = app.policy;
     const limits = { perInstance: app.perInstance, min: instances.min, max: instances.max, groups: spread?.min ?? 1, ceiling: cost?.ceiling ?? Number.POSITIVE_INFINITY };

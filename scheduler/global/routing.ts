@@ -105,7 +105,11 @@ export class Routing {
   /** As `nearest`, for what was prepared without site `out` and with site `added` (-1 = none): `open` sites. The loads are left for `sum`. */
   changed(open: number, out: number, added: number): number {
     const { regions, candidates, unit, rps } = this.#p;
-    const [by, first, second, firstUnit, secondUnit] = [this.#by, this.#first, this.#second, this.#firstUnit, this.#secondUnit];
+    const by = this.#by;
+    const first = this.#first;
+    const second = this.#second;
+    const firstUnit = this.#firstUnit;
+    const secondUnit = this.#secondUnit;
     this.work += regions + open;
     let points = 0;
     for (let r = 0; r < regions; r++) {
