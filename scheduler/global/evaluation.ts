@@ -4,6 +4,7 @@
  */
 import type { Flow } from './entry.ts';
 import { SPREAD, TARGET_LOAD, UNSERVED } from './objective.ts';
+import { Packing } from './packing.ts';
 import type { Problem } from './problem.ts';
 import { Routing } from './routing.ts';
 import { Staffing } from './staffing.ts';
@@ -18,6 +19,7 @@ const ROUNDING = 1e-6;
 export class Evaluation {
   readonly #routing = new Routing();
   readonly #staff = new Staffing(this.#routing.load);
+  readonly #packing = new Packing(this.#routing, this.#staff);
   /** Of the last evaluated set, by candidate: fewest instances that serve the load, and instances to have. */
   readonly least = this.#staff.least;
   readonly n = this.#staff.n;
@@ -27,6 +29,8 @@ export class Evaluation {
   points = 0;
   broken = 0;
   score = 0;
+  /** Is demand moved to fill instances? A plan takes some times as long then: for small models. */
+  isPacking = false;
   /** Is some site fuller than planned at most, because nothing else was left? */
   isCrowded = false;
   #p!: Problem;
@@ -41,6 +45,7 @@ export class Evaluation {
     this.#p = problem;
     this.#routing.begin(problem);
     this.#staff.begin(problem);
+    this.#packing.begin(problem);
     this.#base.length = 0;
     this.#asked = Math.ceil(problem.total / (TARGET_LOAD * problem.perInstance) - ROUNDING);
   }
@@ -74,7 +79,7 @@ export class Evaluation {
 
   evaluate(open: readonly number[]): number {
     const served = this.#routing.nearest(open);
-    return this.#finish(open, served, this.#moves(open));
+    return this.#finish(open, served, this.#moves(open), Number.POSITIVE_INFINITY);
   }
 
   /** Remembers what `evaluateWith` needs of the set that the next ones differ from by one site. */
@@ -91,7 +96,7 @@ export class Evaluation {
     const moves = this.#moves(open);
     if (served + this.#moneyAtLeast(open) + moves >= limit + ROUNDING) return Number.POSITIVE_INFINITY;
     this.#routing.sum(open);
-    return this.#finish(open, served, moves);
+    return this.#finish(open, served, moves, limit + ROUNDING);
   }
 
   /** Flows of the last evaluated set. */
@@ -155,19 +160,29 @@ export class Evaluation {
   }
 
   /** `nearest`: points of everyone at the best site; the loads are those of that. */
-  #finish(open: readonly number[], nearest: number, moves: number): number {
+  #finish(open: readonly number[], nearest: number, moves: number, limit: number): number {
     const p = this.#p;
     const staff = this.#staff;
     let points = nearest;
     if (staff.fits(open)) {
       this.#routing.settle(open);
       this.isCrowded = false;
-    } else points = this.#crowded(open, this.room);
+    } else {
+      if (this.isPacking && nearest + this.#packing.losesAtLeast(open) + this.#moneyAtLeast(open) + moves >= limit) return Number.POSITIVE_INFINITY;
+      points = this.#crowded(open, this.room);
+    }
     let short = staff.count(open);
     if (short < 0) {
       // more than instances.max or the ceiling allow: what is left of them decides who serves how much
       points = this.#crowded(open, this.n);
       short = Math.max(0, staff.recount(open));
+    }
+    if (this.isPacking && short === 0 && open.length > 1 && this.unserved === 0 && !this.isCrowded && this.#packing.mayGain(open)) {
+      const packed = this.#packing.pack(open, nearest, points, limit - moves);
+      if (packed !== null) {
+        points = packed;
+        short = Math.max(0, staff.count(open));
+      }
     }
     this.broken = short + (p.total === 0 ? 0 : (this.unserved / p.total) * UNSERVED);
     const { asked } = staff;

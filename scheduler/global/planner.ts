@@ -59,11 +59,15 @@ export interface Plan {
 }
 
 const NO_KEYS: readonly string[] = [];
+/** Of so few applications the demand is moved to fill instances. */
+const PACKED_UP_TO = 100;
 
 function settingOf(model: Model, now: number, nearest: Nearest): Setting {
   const siteIndex = new Map(model.sites.map((s, i) => [s.name, i]));
   const capacity = new Capacity(model);
-  return { model, now, capacity, siteIndex, problems: new Problems(model, capacity, siteIndex, nearest), search: new Search() };
+  const search = new Search();
+  search.isPacking = model.applications.length <= PACKED_UP_TO;
+  return { model, now, capacity, siteIndex, problems: new Problems(model, capacity, siteIndex, nearest), search };
 }
 
 /** Most demand first, then by name. Independent of the order of input. */

@@ -151,6 +151,21 @@ export class Routing {
     return this.#flowing(open, p.unit);
   }
 
+  /** All demand over sites that take no more than `limit` (by candidate, requests per second), at the least points; Infinity = it does not fit. */
+  within(open: readonly number[], limit: Float64Array): number {
+    const p = this.#p;
+    const s = this.#split;
+    this.isBound = true;
+    this.work += 6 * p.regions * open.length;
+    for (const c of open) {
+      this.load[c] = 0;
+      s.limit[c] = limit[c] as number;
+    }
+    splitDemand(p, open, s, true);
+    this.unserved = s.unserved > EPSILON ? s.unserved : 0;
+    return this.unserved > 0 ? Number.POSITIVE_INFINITY : this.#share(this.#flowing(open, p.unit));
+  }
+
   /** Mean latency of the last evaluated set, ms. */
   latencyOf(open: readonly number[]): number {
     const { regions, candidates, total, rps, rtt } = this.#p;
