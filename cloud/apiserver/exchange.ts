@@ -6,7 +6,8 @@ import { MeshError } from '../../api/errors.ts';
 export class Reply {
   readonly raw: ServerResponse;
   #code = 200;
-  readonly #headers: [string, string | readonly string[]][] = [];
+  /** Names and values in turn, as node takes them. */
+  readonly #headers: (string | string[])[] = [];
 
   constructor(raw: ServerResponse) {
     this.raw = raw;
@@ -18,15 +19,13 @@ export class Reply {
   }
 
   header(name: string, value: string | readonly string[]): this {
-    this.#headers.push([name, value]);
+    this.#headers.push(name, typeof value === 'string' ? value : [...value]);
     return this;
   }
 
   send(body: string | Uint8Array = ''): void {
-    const headers: (string | string[])[] = [];
-    for (const [name, value] of this.#headers) headers.push(name, typeof value === 'string' ? value : [...value]);
-    if (this.#code !== 304) headers.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length));
-    this.raw.writeHead(this.#code, headers as string[]).end(body);
+    if (this.#code !== 304) this.#headers.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length));
+    this.raw.writeHead(this.#code, this.#headers as string[]).end(body);
   }
 }
 
@@ -42,6 +41,16 @@ export function readBody(request: IncomingMessage, done: (body: Buffer | null, e
   const isEmpty = method === 'GET' || method === 'HEAD' || (headers['transfer-encoding'] === undefined && (length === undefined || length === '0'));
   if (isEmpty) return done(null, null);
   if (Number(length) > DEFAULT_LIMITS.bytes) return done(null, tooLarge());
+  // Most bodies arrive with their headers. When the parser is through with those bytes they are whole, and need neither listeners nor a time limit.
+  queueMicrotask(() => {
+    if (!request.complete) return gatherBody(request, done);
+    const body = request.read() as Buffer | null;
+    if (body !== null && body.length > DEFAULT_LIMITS.bytes) done(null, tooLarge());
+    else done(body, null);
+  });
+}
+
+function gatherBody(request: IncomingMessage, done: (body: Buffer | null, error: Error | null) => void): void {
   const pieces: Buffer[] = [];
   let bytes = 0;
   const timer = setTimeout(() => request.destroy(), BODY_MS);

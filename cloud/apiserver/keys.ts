@@ -7,7 +7,16 @@ export interface Address {
   readonly name: string;
 }
 
-const root = (r: ResourceId): string => `/registry/${r.group === '' ? 'core' : r.group}/${r.plural}/`;
+const roots = new Map<ResourceId, string>();
+
+function root(r: ResourceId): string {
+  let known = roots.get(r);
+  if (known === undefined) {
+    known = `/registry/${r.group === '' ? 'core' : r.group}/${r.plural}/`;
+    roots.set(r, known);
+  }
+  return known;
+}
 
 export function keyOf(r: ResourceId, a: Address): string {
   switch (r.scope) {
@@ -28,9 +37,11 @@ export function prefixOf(r: ResourceId, tenant: string | null, namespace: string
 }
 
 export function addressOf(r: ResourceId, key: string): Address {
-  const parts = key.slice(root(r).length).split('/');
-  const name = parts.at(-1) ?? '';
+  const last = key.lastIndexOf('/');
+  const name = key.slice(last + 1);
+  const from = root(r).length;
   if (r.scope === 'cluster') return { tenant: null, namespace: null, name };
-  if (r.scope === 'tenant') return { tenant: parts[0] ?? '', namespace: null, name };
-  return { tenant: parts[0] ?? '', namespace: parts[1] ?? '', name };
+  if (r.scope === 'tenant') return { tenant: key.slice(from, last), namespace: null, name };
+  const middle = key.indexOf('/', from);
+  return { tenant: key.slice(from, middle), namespace: key.slice(middle + 1, last), name };
 }

@@ -86,7 +86,7 @@ export class Registry {
         if ((await this.store.get(key)) !== null) throw alreadyExists(def.resource, name);
         return { bytes, revision: 0 };
       }
-      const put: Op = { op: 'put', key, value: bytes, ...(await this.#lifetime(def)) };
+      const put: Op = { op: 'put', key, value: bytes, ...(def.resource === Resources.Event ? await this.#lifetime() : {}) };
       const guards = how.fence === undefined ? NO_GUARDS : await fenceConditions(this.store, how.fence, def.resource, name);
       const result = await this.store.txn([{ key, is: 'absent' }, ...guards], [put, ...this.#companions(def, name)]);
       if (result.ok) return { bytes, revision: result.revision };
@@ -120,8 +120,7 @@ export class Registry {
   }
 
   /** Events go by themselves after an hour or so; those of a few minutes share a lease. */
-  async #lifetime(def: KindDefinition): Promise<{ readonly lease?: string }> {
-    if (def.resource !== Resources.Event) return {};
+  async #lifetime(): Promise<{ readonly lease: string }> {
     const now = this.#clock.now();
     if (now >= this.#eventLease.until) {
       const lease = this.store.grantLease(EVENT_TTL_MS + EVENT_LEASE_SHARED_MS);
@@ -177,7 +176,7 @@ export class Registry {
       if (isDeepStrictEqual(live, next)) return before;
       const bytes = encode(def.resource, next);
       if (how.dryRun) return { bytes, revision: entry.modRevision };
-      const op: Op = isGone(next) ? { op: 'delete', key } : { op: 'put', key, value: bytes, ...(await this.#lifetime(def)) };
+      const op: Op = isGone(next) ? { op: 'delete', key } : { op: 'put', key, value: bytes, ...(def.resource === Resources.Event ? await this.#lifetime() : {}) };
       const result = await this.store.txn([{ key, is: 'revision', modRevision: entry.modRevision }, ...guards], [op]);
       if (result.ok) return { bytes, revision: result.revision };
       if (attempt >= RETRIES) throw conflict(def.resource, address.name);

@@ -21,7 +21,23 @@ export type ApiPath = { readonly kind: 'resource'; readonly at: ResourcePath } |
 
 const OWN_SUBRESOURCES = new Set(['status', 'finalize']);
 
+/** Agents and controllers ask for the same few hundred paths for ever. */
+const KNOWN_PATHS = 1_024;
+const KNOWN_LENGTH = 256;
+const known = new Map<string, ApiPath>();
+
 export function parsePath(path: string): ApiPath {
+  let parsed = known.get(path);
+  if (parsed === undefined) {
+    parsed = parse(path);
+    if (path.length > KNOWN_LENGTH) return parsed;
+    if (known.size >= KNOWN_PATHS) known.clear();
+    known.set(path, parsed);
+  }
+  return parsed;
+}
+
+function parse(path: string): ApiPath {
   let parts: string[];
   try {
     parts = path.split('/').filter((p) => p !== '');

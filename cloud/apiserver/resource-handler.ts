@@ -63,7 +63,7 @@ export async function handleResource(deps: HandlerDeps, call: Call): Promise<Ans
   const why = authorize(call.who, { verb, resource: def.resource, subresource: path.subresource, tenant: def.resource === Resources.Tenant ? path.name : tenant });
   if (why !== null) throw forbidden(call.who.name, verb, def.resource, path.name, whereOf(tenant, path.namespace), why);
   if (object === null && tenant !== null && tenant !== 'all') await deps.registry.requireTenant(tenant);
-  if (path.name === '') return object === null ? collection(deps, call, def, tenant, verb) : create(deps, call, def, tenant, object);
+  if (path.name === '') return await (object === null ? collection(deps, call, def, tenant, verb) : create(deps, call, def, tenant, object)); // to return the promise itself takes two turns more
   const address = addressOf(def, path, tenant);
   if (path.subresource !== '' && path.subresource !== 'status') return subresource(deps, call, def, address);
   if (path.subresource === 'status' && !def.hasStatus) throw notFound(def.resource, path.name);

@@ -9,16 +9,16 @@ import { isMaster } from './identity.ts';
 import type { ResourcePath } from './request.ts';
 import type { Answer } from './resource-handler.ts';
 
-const REVIEWS: Readonly<Record<string, string>> = {
-  'authorization.k8s.io/selfsubjectaccessreviews': 'SelfSubjectAccessReview',
-  'authorization.k8s.io/selfsubjectrulesreviews': 'SelfSubjectRulesReview',
-  'authentication.k8s.io/selfsubjectreviews': 'SelfSubjectReview',
-};
+const REVIEWS: ReadonlyMap<string, { readonly group: string; readonly kind: string }> = new Map([
+  ['selfsubjectaccessreviews', { group: 'authorization.k8s.io', kind: 'SelfSubjectAccessReview' }],
+  ['selfsubjectrulesreviews', { group: 'authorization.k8s.io', kind: 'SelfSubjectRulesReview' }],
+  ['selfsubjectreviews', { group: 'authentication.k8s.io', kind: 'SelfSubjectReview' }],
+]);
 
-export const isReview = (path: ResourcePath): boolean => REVIEWS[`${path.group}/${path.plural}`] !== undefined;
+export const isReview = (path: ResourcePath): boolean => REVIEWS.get(path.plural)?.group === path.group;
 
 export function answerReview(path: ResourcePath, who: Identity, contentType: string, body: Buffer | null): Answer {
-  const kind = REVIEWS[`${path.group}/${path.plural}`] ?? '';
+  const kind = REVIEWS.get(path.plural)?.kind ?? '';
   const asked = objectBody(contentType, body);
   const status = kind === 'SelfSubjectAccessReview' ? access(asked, who) : kind === 'SelfSubjectReview' ? self(who) : rules(who);
   const answer: JsonObject = { ...asked, kind, apiVersion: `${path.group}/v1`, metadata: { creationTimestamp: null }, status };

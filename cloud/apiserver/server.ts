@@ -5,7 +5,7 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { Server as TlsServer } from 'node:tls';
-import { Counter, Registry as Metrics, Histogram } from 'prom-client';
+import { Counter, Registry as Metrics } from 'prom-client';
 import type { Client, ResourceId } from '../../api/client.ts';
 import type { KindDefinition } from '../../api/definition.ts';
 import { isMeshError, MeshError } from '../../api/errors.ts';
@@ -20,11 +20,12 @@ import { mediaType } from './body.ts';
 import { Discovery } from './discovery.ts';
 import { readBody, Reply } from './exchange.ts';
 import { type Identity, masterIdentity, SYSTEM_TENANT } from './identity.ts';
+import { Latency } from './latency.ts';
 import { LocalClient } from './local-client.ts';
 import { isStreamed, type PodAgents } from './pod-agents.ts';
 import { Purge } from './purge.ts';
 import { Registry, type Review } from './registry.ts';
-import { type ApiPath, parsePath, Query } from './request.ts';
+import { parsePath, Query, type ResourcePath } from './request.ts';
 import { handleResource, type Answer, type HandlerDeps } from './resource-handler.ts';
 import { answerReview, isReview } from './reviews.ts';
 import { statusOf } from './status.ts';
@@ -84,7 +85,7 @@ class HttpApiServer implements ApiServer {
   readonly name = 'api server';
   readonly #o: ApiServerOptions;
   readonly #registry: Registry;
-  readonly #byId: ReadonlyMap<string, KindDefinition>;
+  readonly #byPlural: ReadonlyMap<string, readonly KindDefinition[]>;
   readonly #discovery: Discovery;
   readonly #purge: Purge;
   readonly #server: Server;
@@ -92,10 +93,8 @@ class HttpApiServer implements ApiServer {
   readonly #authenticator: Authenticator;
   readonly #stopping = new AbortController();
   readonly #metrics = new Metrics();
-  readonly #latency: Histogram;
+  readonly #latency = new Latency(this.#metrics);
   readonly #fenced: Counter;
-  /** Looking a label set up costs more than the rest of the observation. */
-  readonly #children = new Map<string, ReturnType<Histogram['labels']>>();
   #url = '';
   #port = 0;
   #isReady = false;
@@ -104,18 +103,17 @@ class HttpApiServer implements ApiServer {
     this.#o = options;
     const clock = options.clock ?? systemClock;
     this.#registry = new Registry({ store: options.store, clock, ...(options.review === undefined ? {} : { review: options.review }) });
-    this.#byId = new Map(options.kinds.map((d) => [`${d.resource.group}/${d.resource.version}/${d.resource.plural}`, d]));
+    this.#byPlural = Map.groupBy(options.kinds, (d) => d.resource.plural);
     this.#discovery = new Discovery(options.kinds);
     this.#purge = new Purge({ registry: this.#registry, kinds: options.kinds, log: options.log, clock });
     this.#authenticator = new Authenticator(options.auth);
     this.#deps = {
       registry: this.#registry,
-      find: (group, version, plural) => this.#byId.get(`${group}/${version}/${plural}`) ?? null,
+      find: (group, version, plural) => this.#byPlural.get(plural)?.find(({ resource: r }) => r.group === group && r.version === version) ?? null,
       podAgents: options.podAgents ?? null,
       log: options.log,
       now: () => clock.now(),
     };
-    this.#latency = new Histogram({ name: 'apiserver_request_duration_seconds', help: 'Time to answer a request, watches left out', labelNames: ['method', 'code'], buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2], registers: [this.#metrics] });
     this.#fenced = new Counter({ name: 'apiserver_fenced_writes_total', help: 'Writes refused because the lease that they name was handed on', registers: [this.#metrics] });
     this.#server = this.#createServer();
   }
@@ -198,8 +196,8 @@ class HttpApiServer implements ApiServer {
     return server.on('request', (request, response) => {
       const reply = new Reply(response);
       const serve = (body: Buffer | null, error: Error | null): void => {
-        const answered = error === null ? this.#serve(request, body, reply) : Promise.reject(error);
-        answered.catch((e: Error) => this.#fail(e, reply));
+        if (error === null) void this.#serve(request, body, reply);
+        else this.#fail(error, reply);
       };
       if (isStreamed(request)) serve(null, null);
       else readBody(request, serve);
@@ -207,38 +205,43 @@ class HttpApiServer implements ApiServer {
   }
 
   async #serve(request: IncomingMessage, body: Buffer | null, reply: Reply): Promise<void> {
-    const url = request.url ?? '/';
-    const cut = url.indexOf('?');
-    const query = new Query(cut < 0 ? '' : url.slice(cut + 1));
-    const parsed = parsePath(cut < 0 ? url : url.slice(0, cut));
-    if (parsed.kind === 'other' && this.#serveHealth(parsed.path, reply)) return;
-    const who = this.#authenticator.identify(request);
-    const started = performance.now();
-    const answer = await this.#answer(parsed, request, body, reply, query, who);
-    if (answer === null) return;
-    this.#observe(request.method ?? '', answer.code, performance.now() - started);
-    if (answer.warnings !== undefined && answer.warnings.length > 0) reply.header('Warning', answer.warnings.map((w) => `299 - ${JSON.stringify(w)}`));
-    reply.code(answer.code).header('content-type', 'application/json').send(answer.body);
+    try {
+      const url = request.url ?? '/';
+      const cut = url.indexOf('?');
+      const query = new Query(cut < 0 ? '' : url.slice(cut + 1));
+      const parsed = parsePath(cut < 0 ? url : url.slice(0, cut));
+      if (parsed.kind === 'other' && this.#serveHealth(parsed.path, reply)) return;
+      const who = this.#authenticator.identify(request);
+      const started = performance.now();
+      const answer = await (parsed.kind === 'other' ? this.#answerOther(parsed.path, request, body, reply, who) : this.#answer(parsed.at, request, body, reply, query, who));
+      if (answer === null) return;
+      this.#latency.observe(request.method ?? '', answer.code, performance.now() - started);
+      if (answer.warnings !== undefined && answer.warnings.length > 0) reply.header('Warning', answer.warnings.map((w) => `299 - ${JSON.stringify(w)}`));
+      reply.code(answer.code).header('content-type', 'application/json').send(answer.body);
+    } catch (error) {
+      this.#fail(error as Error, reply);
+    }
   }
 
-  async #answer(parsed: ApiPath, request: IncomingMessage, body: Buffer | null, reply: Reply, query: Query, who: Identity): Promise<Answer> {
-    const contentType = mediaType(request.headers['content-type']);
-    if (parsed.kind === 'other') {
-      if (parsed.path === '/metrics') {
-        reply.header('content-type', this.#metrics.contentType).send(`${await this.#metrics.metrics()}${(await this.#o.moreMetrics?.()) ?? ''}`);
-        return null;
-      }
-      const { beside } = this.#o;
-      if (beside !== undefined && parsed.path.startsWith(beside.prefix)) return beside.answer({ method: request.method ?? '', url: request.url ?? '', contentType, body, who });
-      this.#discovery.serve(parsed.path, request, reply);
+  async #answerOther(path: string, request: IncomingMessage, body: Buffer | null, reply: Reply, who: Identity): Promise<Answer> {
+    if (path === '/metrics') {
+      reply.header('content-type', this.#metrics.contentType).send(`${await this.#metrics.metrics()}${(await this.#o.moreMetrics?.()) ?? ''}`);
       return null;
     }
-    if (isReview(parsed.at)) return answerReview(parsed.at, who, contentType, body);
-    const streams = parsed.at.subresource === 'log' || parsed.at.subresource.startsWith('vm/') || query.text('watch') !== '';
+    const { beside } = this.#o;
+    if (beside !== undefined && path.startsWith(beside.prefix)) return beside.answer({ method: request.method ?? '', url: request.url ?? '', contentType: mediaType(request.headers['content-type']), body, who });
+    this.#discovery.serve(path, request, reply);
+    return null;
+  }
+
+  async #answer(path: ResourcePath, request: IncomingMessage, body: Buffer | null, reply: Reply, query: Query, who: Identity): Promise<Answer> {
+    const contentType = mediaType(request.headers['content-type']);
+    if (isReview(path)) return answerReview(path, who, contentType, body);
+    const streams = path.subresource === 'log' || path.subresource.startsWith('vm/') || query.text('watch') !== '';
     try {
-      return await handleResource(this.#deps, {
+      const answer = await handleResource(this.#deps, {
         method: request.method ?? '',
-        path: parsed.at,
+        path,
         query,
         accept: request.headers.accept ?? '',
         contentType,
@@ -248,7 +251,8 @@ class HttpApiServer implements ApiServer {
         raw: reply.raw,
         request,
         stopping: this.#stopping.signal,
-      }).then((answer) => this.#finish(streams, reply, answer));
+      });
+      return this.#finish(streams, reply, answer);
     } catch (error) {
       if (!streams) throw error;
       const status = this.#statusOf(error as Error);
@@ -263,16 +267,6 @@ class HttpApiServer implements ApiServer {
     if (reply.raw.headersSent) reply.raw.destroy();
     else reply.raw.writeHead(answer.code, { 'content-type': 'application/json' }).end(answer.body);
     return null;
-  }
-
-  #observe(method: string, code: number, ms: number): void {
-    const key = `${method} ${code}`;
-    let child = this.#children.get(key);
-    if (child === undefined) {
-      child = this.#latency.labels(method, String(code));
-      this.#children.set(key, child);
-    }
-    child.observe(ms / 1000);
   }
 
   #serveHealth(path: string, reply: Reply): boolean {

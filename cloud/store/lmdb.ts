@@ -154,24 +154,25 @@ class LmdbStore implements Store {
     if (done.ok) {
       for (const op of ops) this.#hot.delete(op.key);
       this.#feed.publish({ revision: done.revision, events });
-      await this.#forgetOld(done.revision, events);
+      const forgotten = this.#forgetOld(done.revision, events);
+      if (forgotten !== null) await forgotten;
     }
     return done;
   }
 
   /** By number, and by size: a few large objects that change often would fill the disk long before their revisions are many. */
-  async #forgetOld(revision: number, events: readonly StoreEvent[]): Promise<void> {
+  #forgetOld(revision: number, events: readonly StoreEvent[]): Promise<void> | null {
     for (const e of events) this.#writtenBytes += (e.value?.length ?? 0) + (e.previous?.length ?? 0);
     const limit = this.#options.historyBytes ?? 2 ** 30;
     const isLookDue = this.#writtenBytes >= limit / LOOK_SHARE;
-    if (revision % COMPACT_EVERY !== 0 && !isLookDue) return;
+    if (revision % COMPACT_EVERY !== 0 && !isLookDue) return null;
     this.#writtenBytes = 0;
     const { pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages } = this.#log.getStats() as Readonly<Record<string, number>>;
     const bytes = ((treeBranchPageCount ?? 0) + (treeLeafPageCount ?? 0) + (overflowPages ?? 0)) * (pageSize ?? 4_096);
     const kept = this.#feed.revision - this.#compacted;
     // Down to a little below the limit, so that the next look finds room.
     const tooMany = bytes <= limit ? 0 : Math.ceil(kept * (1 - (limit / bytes) * (1 - 1 / LOOK_SHARE)));
-    await this.compact(Math.max(revision - (this.#options.keepRevisions ?? 100_000), this.#compacted + tooMany));
+    return this.compact(Math.max(revision - (this.#options.keepRevisions ?? 100_000), this.#compacted + tooMany));
   }
 
   /** What is there for a key as of this write transaction; `seen` remembers it until the transaction's own operations change it. */
