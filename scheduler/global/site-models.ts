@@ -16,6 +16,7 @@ interface Made {
 export class SiteModels {
   readonly #telemetry: Telemetry;
   #made: ReadonlyMap<string, Made> = new Map();
+  #fronts: readonly string[] = [];
 
   constructor(telemetry: Telemetry) {
     this.#telemetry = telemetry;
@@ -30,6 +31,13 @@ export class SiteModels {
     }
     this.#made = made;
     return [...made.values()].map((m) => m.model);
+  }
+
+  /** Names of the sites with a front: the same array while it says the same, as telemetry keeps what it worked out of it. */
+  frontsOf(models: readonly SiteModel[]): readonly string[] {
+    const names = models.filter((s) => s.front !== null).map((s) => s.name);
+    if (names.length !== this.#fronts.length || names.some((n, i) => n !== this.#fronts[i])) this.#fronts = names;
+    return this.#fronts;
   }
 
   #one(site: Site, state: SiteState, before: Made | undefined): Made {

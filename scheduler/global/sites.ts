@@ -56,6 +56,12 @@ export class Sites {
     return this.#byName.get(name) ?? this.#regions.flatMap((r) => r.sites).find((s) => s.metadata.name === name);
   }
 
+  /** Is the site given up, or not known? Somebody else serves its clients. */
+  isLost(name: string): boolean {
+    const reach = this.states.get(name)?.reach;
+    return reach === undefined || reach === 'cut-off' || reach === 'down';
+  }
+
   /** What the regions themselves say, whether they answer now or did before. */
   heard(): Site[] {
     const out = new Map<string, Site>();

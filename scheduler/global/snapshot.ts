@@ -1,11 +1,20 @@
 /** What one pass saw, as a whole: own plans, and for applications of other shards what their Placements say. */
 import type { Placement } from '../../api/kinds/mesh.ts';
-import type { Snapshot } from './global-scheduler.ts';
+import type { SiteState } from './failure.ts';
 import { memoryOf } from './memory.ts';
-import type { ApplicationModel, SiteModel } from './model.ts';
+import type { ApplicationModel, Model, SiteModel } from './model.ts';
 import { type Holding, usedBy } from './others.ts';
-import type { ApplicationPlan } from './planner.ts';
+import type { ApplicationPlan, Plan } from './planner.ts';
 import { applicationModel, type GlobalObjects, policyOf } from './world.ts';
+
+/** One pass's view, for the REST face: everything is of the same moment. */
+export interface Snapshot {
+  readonly at: number;
+  readonly model: Model;
+  readonly plan: Plan;
+  readonly objects: GlobalObjects;
+  readonly states: ReadonlyMap<string, SiteState>;
+}
 
 /** Of applications that are not ours: what they hold. */
 export function holdingsOf(objects: GlobalObjects, owns: (key: string) => boolean): Holding[] {

@@ -32,6 +32,14 @@ export function policyOf(app: Application, objects: GlobalObjects): PolicySpec |
   return objects.policies.get(`${tenant}/${namespace}/${app.spec.policyRef}`) ?? null;
 }
 
+/** As many instances as the policy allows are wanted already. */
+export function hasAllInstances(key: string, objects: GlobalObjects): boolean {
+  const [app, placement] = [objects.applications.get(key), objects.placements.get(key)];
+  if (app === undefined || placement === undefined) return false;
+  const max = policyOf(app, objects)?.instances.max ?? Number.POSITIVE_INFINITY;
+  return placement.spec.sites.reduce((sum, s) => sum + s.instances, 0) >= max;
+}
+
 export function placementsOf(objects: GlobalObjects): Placements {
   return new Map([...objects.placements].map(([key, p]) => [key, p.spec.sites.filter((s) => s.instances > 0)]));
 }
