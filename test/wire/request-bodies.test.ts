@@ -17,7 +17,7 @@ interface Answer {
   readonly object: { readonly data?: { readonly value?: string }; readonly metadata?: { readonly name?: string }; readonly reason?: string };
 }
 
-async function server(t: CaseContext): Promise<{ readonly port: number; post(pieces: readonly Buffer[], headers: Record<string, string>): Promise<Answer> }> {
+async function server(t: CaseContext): Promise<{ readonly port: number; readonly post: (pieces: readonly Buffer[], headers: Record<string, string>) => Promise<Answer> }> {
   const { server: api } = await testApiServer(t, { tls: null, tokens: [{ token: 'operator', identity: masterIdentity }] });
   const post = (pieces: readonly Buffer[], headers: Record<string, string>): Promise<Answer> =>
     new Promise((resolve, reject) => {
