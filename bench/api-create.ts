@@ -6,7 +6,7 @@
  * a small machine a heavy client would be measured in place of the server. etcd gets its usual client, over plain HTTP/2: it has the easier way in.
  * CPU is what all threads of the server process, and of this one, ran on a core per object, from /proc: of all figures the one that says least about
  * who else uses the machine. `creates/CPU-s` is how many the server would make with a core of its own. Every object is counted in both before a number
- * is printed. The floor is judged by the best round, the comparison by the median of the rounds' ratios.
+ * is printed. The floor and the comparison are judged by the median of the rounds.
  *
  *   sudo ./proxima bench api-create [--objects N] [--rounds N] [--check]     (--check: exit code 1 below the floor)
  */
@@ -25,7 +25,7 @@ import { hasEtcd, startEtcd } from '../test/kit/etcd.ts';
 
 const FLOOR = 3_000;
 const CLIENTS = 16;
-const WARM_UP = 3_000;
+const WARM_UP = 10_000; // until then V8 compiles: a create costs a third more, and a second core is busy with it
 const VALUE = 'x'.repeat(750); // with its metadata the stored object is about 1 KiB
 
 interface Round {
@@ -189,8 +189,8 @@ async function main(argv: readonly string[]): Promise<void> {
     const perCpuSecond = Math.round(1e6 / Math.min(...results.map((r) => r.ours.serverCpuUs)));
     const ratio = median(results.flatMap((r) => (r.etcd === null ? [] : [r.ours.perSecond / r.etcd.perSecond])));
     console.log(JSON.stringify({ bench: 'api-create', objects, bytes: bytes.length, clients: CLIENTS, cpus: cpus().length, node: process.version, commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: import.meta.dirname }).trim(), results, best, median: perSecond, perCpuSecond, medianRatio: Number.isNaN(ratio) ? null : Number(ratio.toFixed(2)) }));
-    console.log(`${best >= FLOOR ? 'ok' : 'BELOW'}: best ${best}/s, median ${perSecond}/s, floor ${FLOOR}/s; ${perCpuSecond} creates per CPU-second of the server`);
-    if (best < FLOOR && argv.includes('--check')) process.exitCode = 1;
+    console.log(`${perSecond >= FLOOR ? 'ok' : 'BELOW'}: median ${perSecond}/s, best ${best}/s, floor ${FLOOR}/s; ${perCpuSecond} creates per CPU-second of the server`);
+    if (perSecond < FLOOR && argv.includes('--check')) process.exitCode = 1;
   } finally {
     for (const f of teardowns) await f();
   }
