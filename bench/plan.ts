@@ -1,6 +1,7 @@
 /**
  * How long a plan takes: 100 sites x 1,000 applications (floor 200 ms), and 1,000 x 10,000 x 1,000 client regions with re-planning after one
- * change. Fixed seed; asserts that the plan places everything and that a second plan is empty before it times anything.
+ * change. Fixed seed; asserts that the plan places everything and that a second plan is empty. The first plan of the process, which is compiled while
+ * it runs, is told apart; the quantiles are of a process that has planned some times before, as one that plans every second has.
  *
  *   sudo ./proxima bench plan [--large]
  */
@@ -54,24 +55,37 @@ function quantile(values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
 }
 
-function measure(sites: number, applications: number, regions: number, rounds: number): Record<string, number> {
+interface Rounds {
+  /** Plans before the first that counts, and plans that count. */
+  readonly warmUps: number;
+  readonly timed: number;
+}
+
+/** ms of CPU, not wall: the machine may be busy with something else. */
+function time(f: () => unknown): number {
+  const before = process.cpuUsage();
+  f();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000;
+}
+
+function measure(sites: number, applications: number, regions: number, { warmUps, timed }: Rounds): Record<string, number> {
   const model = makeModel(sites, applications, regions);
-  const first = plan(model, new Map(), 0);
+  let made: Plan | null = null;
+  const firstMs = time(() => (made = plan(model, new Map(), 0)));
+  assert.ok(made !== null);
+  const first: Plan = made;
   for (const a of first.applications.values()) assert.ok(a.sites.length > 0, `${a.key} has no site: ${a.unmet.join('; ')}`);
   assertFits(model, first);
   const current = placementsOf(first);
   const again = plan(model, current, 0);
   assert.deepEqual(again.changed, [], 'a second plan with unchanged input is not empty');
-  const time = (f: () => unknown): number => {
-    const before = process.cpuUsage();
-    f();
-    const { user, system } = process.cpuUsage(before);
-    return (user + system) / 1000; // CPU, not wall: the machine may be busy with something else
-  };
-  for (let i = 0; i < 2; i++) plan(model, new Map(), 0); // compiled before it is timed, as in a process that plans every second
-  const cold = Array.from({ length: rounds }, () => time(() => plan(model, new Map(), 0)));
-  const steady = Array.from({ length: rounds }, () => time(() => plan(model, current, 0)));
-  const greedy = Array.from({ length: rounds }, () => time(() => nearestPlan(model)));
+  const series = (n: number, from: Placements): number[] => Array.from({ length: n }, () => time(() => plan(model, from, 0)));
+  series(warmUps, new Map());
+  const cold = series(timed, new Map());
+  series(warmUps, current);
+  const steady = series(timed, current);
+  const greedy = Array.from({ length: timed }, () => time(() => nearestPlan(model)));
   const costRatio = totalOf(model, nearestPlan(model)) / totalOf(model, first.applications);
   const replanner = new Replanner(model, again);
   const next = random(11);
@@ -81,12 +95,13 @@ function measure(sites: number, applications: number, regions: number, rounds: n
     return time(() => replanner.replan({ ...app, demand: app.demand.map((d) => ({ ...d, rps: d.rps * (0.3 + 2 * next()) })) }, 0));
   });
   const round = (v: number): number => Math.round(v * 100) / 100;
-  return { sites, applications, regions, coldP50Ms: round(quantile(cold, 0.5)), coldP99Ms: round(quantile(cold, 0.99)), steadyP50Ms: round(quantile(steady, 0.5)), replanP50Ms: round(quantile(replans, 0.5)), replanP99Ms: round(quantile(replans, 0.99)), greedyP50Ms: round(quantile(greedy, 0.5)), greedyCostRatio: round(costRatio), memoryMiB: Math.round(process.memoryUsage().rss / 2 ** 20) };
+  return { sites, applications, regions, warmUps, timed, firstMs: round(firstMs), coldP50Ms: round(quantile(cold, 0.5)), coldP99Ms: round(quantile(cold, 0.99)), steadyP50Ms: round(quantile(steady, 0.5)), steadyP99Ms: round(quantile(steady, 0.99)), replanP50Ms: round(quantile(replans, 0.5)), replanP99Ms: round(quantile(replans, 0.99)), greedyP50Ms: round(quantile(greedy, 0.5)), greedyCostRatio: round(costRatio), memoryMiB: Math.round(process.memoryUsage().rss / 2 ** 20) };
 }
 
-const results = [measure(100, 1_000, 100, 15), ...(process.argv.includes('--large') ? [measure(1_000, 10_000, 1_000, 3)] : [])];
+const results = [measure(100, 1_000, 100, { warmUps: 10, timed: 40 }), ...(process.argv.includes('--large') ? [measure(1_000, 10_000, 1_000, { warmUps: 1, timed: 8 })] : [])];
 for (const r of results) {
-  console.log(`${r['sites']} sites x ${r['applications']} applications x ${r['regions']} client regions: CPU time, from nothing p50 ${r['coldP50Ms']} ms p99 ${r['coldP99Ms']} ms; again ${r['steadyP50Ms']} ms; one change p50 ${r['replanP50Ms']} ms p99 ${r['replanP99Ms']} ms; ${r['memoryMiB']} MiB`);
+  console.log(`${r['sites']} sites x ${r['applications']} applications x ${r['regions']} client regions: CPU time, from nothing p50 ${r['coldP50Ms']} ms p99 ${r['coldP99Ms']} ms; again p50 ${r['steadyP50Ms']} ms p99 ${r['steadyP99Ms']} ms; one change p50 ${r['replanP50Ms']} ms p99 ${r['replanP99Ms']} ms; ${r['memoryMiB']} MiB`);
+  console.log(`  ${r['timed']} plans each, after ${r['warmUps']} that do not count; the first of the size in this process took ${r['firstMs']} ms`);
   console.log(`  nearest-site greedy: p50 ${r['greedyP50Ms']} ms (ours ${((r['coldP50Ms'] ?? 0) / (r['greedyP50Ms'] ?? 1)).toFixed(1)} times that), its plan costs ${r['greedyCostRatio']} times ours; per application ours takes ${(((r['coldP50Ms'] ?? 0) / (r['applications'] ?? 1)) * 1000).toFixed(0)} us`);
 }
 console.log('published, on other machines: the ancestor about 6 ms a pod at 1,000 clusters; Karmada 12 ms p50, 32 ms p99 a decision');
@@ -95,7 +110,7 @@ const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding:
 console.log(JSON.stringify({ bench: 'plan', commit, node: process.version, results }));
 const late = [
   ...((results[0]?.['coldP99Ms'] ?? 0) > 200 ? ['100 x 1,000 takes more than 200 ms'] : []),
-  ...((results[1]?.['coldP50Ms'] ?? 0) > 2_000 ? ['1,000 x 10,000 takes more than 2 s'] : []),
+  ...((results[1]?.['coldP99Ms'] ?? 0) > 2_000 ? ['1,000 x 10,000 takes more than 2 s'] : []),
   ...((results[1]?.['replanP99Ms'] ?? 0) > 5 ? ['one change takes more than 5 ms'] : []),
 ];
 if (late.length > 0) {
