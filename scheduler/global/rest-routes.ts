@@ -23,7 +23,7 @@ export interface Caller {
 export interface Source {
   readonly snapshot: Snapshot | null;
   steering(application: string, clientRegion: string): readonly SteeredFront[] | null;
-  readonly telemetry: Pick<Telemetry, 'repairs' | 'links' | 'rates'>;
+  readonly telemetry: Pick<Telemetry, 'repairs' | 'links' | 'holes' | 'rates'>;
 }
 
 export interface RouteDeps {
@@ -158,11 +158,13 @@ export const ROUTES: readonly Route[] = [
     },
   }),
   none({
-    path: '/v1/links', summary: 'Round trip (ms), loss (0..1) and bandwidth (Mbit/s, null = no estimate) from a site to others, as its probes measured them in the last ten minutes.', operators: true, parameters: [need('site', 'Whose probes.')], answers: '{ links: [{ from, to, rttMs, loss, mbps }] }',
+    path: '/v1/links', summary: 'Round trip (ms), loss (0..1) and bandwidth (Mbit/s, null = no estimate) from a site to others, as its probes measured them in the last ten minutes; and the client regions whose way to it nobody measured, with the ms that it is taken for (null = unknown).', operators: true, parameters: [need('site', 'Whose probes.')], answers: '{ links: [{ from, to, rttMs, loss, mbps }], holes: [{ clientRegion, takenMs }] }',
     answer({ query }, { source }) {
       const snapshot = snapshotOf(source);
-      requireSites(snapshot, [query['site'] ?? ''], 'site');
-      return { links: source.telemetry.links(query['site'] ?? '', snapshot.at) };
+      const site = query['site'] ?? '';
+      requireSites(snapshot, [site], 'site');
+      const fronts = snapshot.model.sites.flatMap((s) => (s.front === null ? [] : [s.name]));
+      return { links: source.telemetry.links(site, snapshot.at), holes: source.telemetry.holes(site, snapshot.model.clientRegions, fronts, snapshot.at) };
     },
   }),
   none({

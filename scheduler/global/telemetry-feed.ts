@@ -6,6 +6,7 @@ import type { CapacitySample, ProbeSample, TrafficSample } from '../../api/telem
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
+import { RepairLog } from './telemetry-said.ts';
 import type { Telemetry } from './telemetry.ts';
 
 export interface BrokerConfig {
@@ -68,6 +69,7 @@ export class TelemetryFeed implements Service {
   readonly #broker: BrokerConfig;
   readonly #clientId: string;
   readonly #d: { readonly telemetry: Telemetry; readonly log: Logger; readonly clock?: Clock };
+  readonly #said: RepairLog;
   #client: MqttClient | null = null;
   #complained = 0;
 
@@ -77,6 +79,7 @@ export class TelemetryFeed implements Service {
     this.#broker = broker;
     this.#clientId = clientId;
     this.#d = deps;
+    this.#said = new RepairLog(deps.log);
   }
 
   /** Does not wait for the broker: a region that is away must not keep the others from being heard. */
@@ -96,6 +99,7 @@ export class TelemetryFeed implements Service {
     client.on('message', (topic, payload) => {
       try {
         receive(this.#d.telemetry, topic, payload, clock.now());
+        this.#said.note(this.#d.telemetry.takeNews(), clock.now());
       } catch (error) {
         this.#complain('telemetry refused', error, clock.now());
       }

@@ -44,6 +44,12 @@ export interface Link {
   readonly mbps: number | null;
 }
 
+export interface Hole {
+  readonly clientRegion: string;
+  /** ms; null = nothing is known, it counts as 500. */
+  readonly takenMs: number | null;
+}
+
 export type Repair = 'duplicate' | 'late' | 'missing' | 'clock-off' | 'malformed' | WayRepair;
 
 /** Older samples say nothing of now. */
@@ -71,6 +77,7 @@ export class Telemetry {
   readonly #hearing: Hearing;
   readonly #neighbours = new Neighbours();
   readonly #repairs = new Map<string, number>();
+  #news = new Map<string, number>();
   #fronts: { readonly of: readonly string[]; readonly set: ReadonlySet<string> } = { of: [], set: new Set() };
   #sweptAt = 0;
 
@@ -214,6 +221,18 @@ export class Telemetry {
     return this.#repairs;
   }
 
+  /** The repairs since it was asked last. */
+  takeNews(): ReadonlyMap<string, number> {
+    const news = this.#news;
+    if (news.size > 0) this.#news = new Map();
+    return news;
+  }
+
+  /** Client regions whose way to a site nobody measured in the last ten minutes, and what it is taken for: worked out (ms), or null = not known. */
+  holes(site: string, clientRegions: readonly string[], fronts: readonly string[], now: number): readonly Hole[] {
+    return clientRegions.flatMap((clientRegion) => (this.measuredClientRtt(clientRegion, site, now) === null ? [{ clientRegion, takenMs: this.clientRtt(clientRegion, site, fronts, now) }] : []));
+  }
+
   /** Rows in use, for the metrics. */
   get sizes(): { readonly traffic: number; readonly siteWays: number; readonly clientWays: number } {
     return { traffic: this.#traffic.size, siteWays: this.#siteWays.size, clientWays: this.#clientWays.size };
@@ -266,6 +285,7 @@ export class Telemetry {
   #repair(site: string, repair: Repair, times = 1): void {
     const key = `${site} ${repair}`;
     this.#repairs.set(key, (this.#repairs.get(key) ?? 0) + times);
+    this.#news.set(key, (this.#news.get(key) ?? 0) + times);
   }
 }
 

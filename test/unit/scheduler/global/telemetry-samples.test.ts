@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import type { ProbeSample, TrafficSample } from '../../../../api/telemetry.ts';
 import { type Repair, Telemetry } from '../../../../scheduler/global/telemetry.ts';
+import { silentLogger } from '../../../../base/log.ts';
+import { RepairLog } from '../../../../scheduler/global/telemetry-said.ts';
 import { suite } from '../../../kit/suite.ts';
 
 const { it, run } = suite('bad samples');
@@ -127,6 +129,37 @@ it('more rows than there is room for: what is least used goes, what is busy stay
   assert.equal(t.demand(NOW + 40_000_000).size, 0);
   t.demand(NOW + 80_000_000);
   assert.equal(t.sizes.traffic + t.sizes.siteWays, 0, 'what decayed to nothing is given back');
+});
+
+it('a matrix with holes: each way is worked out from what there is, and the holes are told', () => {
+  const locations: Readonly<Record<string, { readonly latitude: number; readonly longitude: number }>> = { near: { latitude: 0, longitude: 0 }, far: { latitude: 50, longitude: 0 }, metro: { latitude: 0, longitude: 1 }, town: { latitude: 0, longitude: 2 } };
+  const t = new Telemetry({ locationOf: (_kind, name) => locations[name] ?? null });
+  t.probes({ site: 'near', at: NOW, rows: [{ to: 'metro', kind: 'client-region', rttMs: 7, loss: 0 }, { to: 'far', kind: 'site', rttMs: 80, loss: 0 }] }, NOW);
+  const told = (site: string): string => JSON.stringify(t.holes(site, ['metro', 'town', 'moon'], ['near'], NOW).map((h) => [h.clientRegion, h.takenMs === null ? null : Math.round(h.takenMs)]));
+  assert.equal(told('near'), '[["town",4],["moon",null]]', 'by coordinates; what has none is not known');
+  assert.equal(told('far'), '[["metro",87],["town",84],["moon",null]]', 'over the front that was measured; by coordinates');
+  assert.equal(JSON.stringify(t.holes('near', ['metro'], ['near'], NOW)), '[]');
+});
+
+it('says in the log what had to be repaired and what to do, once an hour and kind, and not what a resend leaves', () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = { ...silentLogger, warn: (event: string, fields?: Readonly<Record<string, unknown>>) => void lines.push({ event, ...fields }) };
+  const said = new RepairLog(log);
+  const t = stream((x, s, now) => {
+    if (s % 10 === 0) x.probes(probe(1, now, { to: 'far' }), now);
+    x.probes({ site: 'b', at: now, rows: [{ to: 'edge-a', kind: 'site', rttMs: 400, loss: 0 }] }, now);
+    x.traffic(sample(s, now - 20_000), now);
+    said.note(x.takeNews(), now);
+  }, { clockMs: -20_000 });
+  assert.ok((t.repairs.get('edge-a duplicate') ?? 0) > 0);
+  const told = lines.map((l) => `${String(l['event'])} ${String(l['site'])} ${String(l['repair'])}`);
+  assert.equal(new Set(told).size, told.length, told.join());
+  for (const kind of ['asymmetric', 'below-light-speed', 'clock-off']) assert.ok(lines.some((l) => l['repair'] === kind && String(l['next']).length > 10), kind);
+  assert.ok(!told.join().includes('duplicate'), told.join());
+  const before = lines.length;
+  said.note(new Map([['edge-a clock-off', 3]]), END + 3_600_000);
+  assert.equal(lines.length, before + 1, 'again after an hour');
+  assert.ok(Number(lines.at(-1)?.['times']) > 3, 'with what was not said in between');
 });
 
 run();
