@@ -1,11 +1,11 @@
 /**
  * What a VM costs where there is no KVM, and how long one is away while it moves:
- *   answers   one connection, request and answer at a time, to the VM and to the same server as a process of this machine
+ *   answers   one connection, request and answer at a time, to the VM and to the same server as a process of this machine; QEMU's time on a processor for each
  *   move      a VM's state to a second runtime over a link of 100 Mbit/s: bytes, and from the stop to the guest's word that it serves
  * Run: sudo ./proxima bench vm [requests] [moves]
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Pod } from '../api/kinds/core.ts';
@@ -14,6 +14,7 @@ import { silentLogger } from '../base/log.ts';
 import { parseSpiffe, type Identity } from '../certs/names.ts';
 import { run } from '../edge/agent/exec.ts';
 import type { PodAddress, PodRecord } from '../edge/agent/model.ts';
+import { machinePid } from '../edge/agent/vm/machine.ts';
 import { VmReceiver } from '../edge/agent/vm/receive.ts';
 import { VmRuntime } from '../edge/agent/vm/runtime.ts';
 import { VmSender } from '../edge/agent/vm/send.ts';
@@ -29,6 +30,11 @@ if (refused !== null) throw new Error(refused);
 const [requests, moves] = [Number(process.argv[2] ?? 300), Number(process.argv[3] ?? 4)];
 
 const quantile = (values: readonly number[], p: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? 0;
+
+/** Milliseconds on a processor so far, all threads. */
+function cpuOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6, 0);
+}
 
 function ask(host: string): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -80,7 +86,7 @@ const dir = mkdtempSync('/tmp/px-');
 await run('ip', ['link', 'set', 'lo', 'up']);
 const runtimeAt = (site: string): VmRuntime => new VmRuntime({ dir: join(dir, site), imageDir: join(cache, 'vm'), site, network: new VethNetwork(), log: silentLogger, onChange: () => undefined });
 const [a, b] = [runtimeAt('a'), runtimeAt('b')];
-const results: { vm: number[]; native: number[]; downtimeMs: number[]; bytes: number[] } = { vm: [], native: [], downtimeMs: [], bytes: [] };
+const results: { vm: number[]; native: number[]; cpuMs: number[]; downtimeMs: number[]; bytes: number[] } = { vm: [], native: [], cpuMs: [], downtimeMs: [], bytes: [] };
 writeFileSync(join(dir, 'guest'), await compileGuest(dir), { mode: 0o755 });
 // In a namespace of its own, behind a link as the VM is behind its tap.
 const native = spawn('unshare', ['--net', '--', join(dir, 'guest'), '80', '-'], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -93,10 +99,14 @@ try {
   let current = podOf('vm-0', { 'mesh.proxima.io/send-to': 'b' });
   await a.startVm(current, addressOf(10));
   for (const host of ['10.64.3.10', '10.64.4.2']) await until(`${host} answers`, () => ask(host).then(() => true, () => false));
+  const qemu = machinePid(a.folder('vm-0'));
+  if (qemu === null) throw new Error('the VM has ended');
   for (let i = 0; i < requests; i++) {
     results.native.push(await ask('10.64.4.2'));
+    const before = cpuOf(qemu);
     results.vm.push(await ask('10.64.3.10'));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, 20)); // the end of the connection is work, too
+    results.cpuMs.push(cpuOf(qemu) - before);
   }
   await run('tc', ['qdisc', 'add', 'dev', 'lo', 'root', 'tbf', 'rate', `${MBIT}mbit`, 'burst', '256kb', 'latency', '200ms']);
   for (let i = 1; i <= moves; i++) {
@@ -117,6 +127,8 @@ try {
 const line = (what: string, v: readonly number[], unit: string): void => console.log(`${what.padEnd(22)} p50 ${quantile(v, 0.5).toFixed(1)} ${unit}   p99 ${quantile(v, 0.99).toFixed(1)} ${unit}`);
 line('answer, process', results.native, 'ms');
 line('answer, VM', results.vm, 'ms');
+line('QEMU per answer', results.cpuMs, 'ms');
+console.log(`VM over process        ${(quantile(results.vm, 0.5) - quantile(results.native, 0.5)).toFixed(1)} ms, ${(quantile(results.vm, 0.5) / quantile(results.native, 0.5)).toFixed(1)} times`);
 line(`move at ${MBIT} Mbit/s, away`, results.downtimeMs, 'ms');
 console.log(`state on the way       ${(quantile(results.bytes, 0.5) / 1e6).toFixed(1)} MB of a guest of 128 MiB`);
 console.log(JSON.stringify({ bench: 'vm', node: process.version, requests, moves, results }));

@@ -5,7 +5,7 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
-for m in $(cat /modules/order); do insmod "/modules/$m.ko"; done
+while read -r m options; do insmod "/modules/$m.ko" $options; done < /modules/order
 ip link set lo up
 hostname guest
 for i in 1 2 3 4 5 6 7 8 9 10; do

@@ -44,8 +44,11 @@ void serve_page(const char *text)
 	memcpy(page, text, page_length);
 }
 
-/* One write, one close: the answer and its end leave in as few segments as can be. It is smaller than any socket buffer. */
-static void answer(int fd, const char *head)
+/*
+ * One write, one close: the answer and its end leave in one segment, since `more` holds the first back for the second. It is smaller than any
+ * socket buffer. Not where something may be left unread: closing then resets, and what is held back would be lost.
+ */
+static void answer(int fd, const char *head, int more)
 {
 	char out[sizeof(page) + 256];
 	int is_head = strncmp(head, "HEAD ", 5) == 0;
@@ -66,7 +69,7 @@ static void answer(int fd, const char *head)
 		}
 	}
 	/* A client that went away needs no answer. */
-	(void)!send(fd, out, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)!send(fd, out, n, MSG_NOSIGNAL | MSG_DONTWAIT | more);
 }
 
 static void drop(int i)
@@ -88,7 +91,7 @@ static int receive(struct connection *c)
 	c->head[c->length] = 0;
 	if (strstr(c->head, "\r\n\r\n") == NULL)
 		return c->length == HEAD_MAX - 1;
-	answer(c->fd, c->head);
+	answer(c->fd, c->head, c->length < HEAD_MAX - 1 ? MSG_MORE : 0);
 	return 1;
 }
 

@@ -93,7 +93,8 @@ else {
 
     await vms.reboot('uid-b');
     assert.not.ok(vms.observe('uid-b')?.configured);
-    await until('b is back after the reboot', async () => assert.ok(vms.observe('uid-b')?.configured));
+    // A whole boot, emulated: seconds on an idle machine, many of them on a busy one.
+    await until('b is back after the reboot', async () => assert.ok(vms.observe('uid-b')?.configured), 35_000);
     assert.match(await until('b answers', () => ask('10.64.3.11')), /"pod":"b"/);
 
     await vms.stopVm('uid-a', 3000);

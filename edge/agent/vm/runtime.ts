@@ -37,6 +37,8 @@ export class VmRuntime {
   /** A VM is taken away; whoever works on its transfer lets go. */
   onStop: (uid: string) => void = () => undefined;
   #qemu: QemuHere | null = null;
+  /** Known before `#qemu` is: a VM that is adopted may be asked for while the templates are still made. */
+  #version = '';
 
   constructor(options: VmRuntimeOptions) {
     this.#o = options;
@@ -56,10 +58,12 @@ export class VmRuntime {
     mkdirSync(this.#o.dir, { recursive: true });
     this.transfers.load();
     const [first] = existsSync(this.#o.imageDir) ? readdirSync(this.#o.imageDir, { withFileTypes: true }).filter((e) => e.isDirectory()) : [];
-    if ((await findQemu()) === null || first === undefined) {
+    const found = await findQemu();
+    if (found === null || first === undefined) {
       this.#o.log.warn('no VM runtime', { reason: first === undefined ? `no VM image in ${this.#o.imageDir}` : 'QEMU is not installed' });
       return;
     }
+    this.#version = found.version;
     for (const uid of readdirSync(this.#o.dir)) await this.#adopt(uid);
     this.#qemu = await prepareVm(this.#o.imageDir, first.name, this.#o.log);
   }
@@ -102,7 +106,7 @@ export class VmRuntime {
 
   /** What another node's QEMU has to be like for a VM to go on there, or to come here. */
   shapeOf(pod: Pod, address: PodAddress): MachineShape {
-    return shapeOf(pod, this.#live.get(uidOf(pod))?.file.spec ?? this.#plan(pod, address).file.spec, this.#qemu?.version ?? '');
+    return shapeOf(pod, this.#live.get(uidOf(pod))?.file.spec ?? this.#plan(pod, address).file.spec, this.#version);
   }
 
   /** As `startVm`, but the QEMU waits for a state on the socket that this returns, and then for `goOn`. */
