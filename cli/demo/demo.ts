@@ -8,6 +8,7 @@ import { DIR, setLab, startMesh, tearDown, TOPOLOGY, type Stage } from './stage.
 import { surviveKills } from './survive.ts';
 import { askInAdvance } from './foresight.ts';
 import { moveWithState } from './stateful.ts';
+import { placeTogether } from './together.ts';
 import { joinSites, startControl } from './opening.ts';
 import { Story } from './story.ts';
 
@@ -31,6 +32,7 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
   };
   process.once('SIGINT', abort);
   process.once('SIGTERM', abort);
+  let isGone: () => Promise<void> = async () => undefined;
   const parts: readonly [title: string, body: (s: Story) => Promise<void>][] = [
     ['A tenant, its network, a container application and a VM application', (s) => s.deployApplications()],
     ['Clients in four regions are served', (s) => s.serveClients()],
@@ -41,7 +43,11 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
     ['The uplink returns', restoreUplink],
     ...(options.kills === true ? [['Any one process dies', surviveKills] satisfies [string, (s: Story) => Promise<void>]] : []),
     ['A VM moves with its state', moveWithState],
-    ['Single services across the gateways, and refusals', (s) => showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '')],
+    ['Several groups at once, all or none', async (s) => void (isGone = await placeTogether(s))],
+    ['Single services across the gateways, and refusals', async (s) => {
+      await showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '');
+      await isGone();
+    }],
   ];
   try {
     const stage = await bringUp(report, labs, options.state);
@@ -58,6 +64,7 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
   } finally {
     story?.stopTicker();
     await story?.traffic.stop();
+    await story?.onlyOne.end();
     process.removeListener('SIGINT', abort);
     process.removeListener('SIGTERM', abort);
     if (options.keep) tellKept(report);

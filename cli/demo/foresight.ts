@@ -32,6 +32,7 @@ export async function askInAdvance(story: Story): Promise<void> {
   const its = planned.changes.filter((c) => c.application === 'acme/default/another');
   const names = await stage.mesh.kubectl('global', ['get', '--raw', '/apis/mesh.proxima.io/v1/tenants/acme/namespaces/default/applications']);
   report.check('proxima plan of an application that is not applied', `${its.map((c) => `${c.from} -> ${c.to} at ${c.site}`).join(', ') || 'nowhere'}, cost ${planned.summary.costPerHour.before ?? 0} -> ${planned.summary.costPerHour.after ?? 0}; nothing written`, its.some((c) => c.to > 0) && !names.includes('"another"'));
+  story.simulated(report);
 }
 
 /** Where the hot site's clients would be served from without it, per application: compared with what happens when its uplink is cut. */

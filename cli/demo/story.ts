@@ -6,7 +6,9 @@ import type { ClientReport } from './client.ts';
 import type { SiteFacts } from './facts.ts';
 import { PORTS } from './mesh.ts';
 import { Narrator, placementOf, shortName } from './narrator.ts';
+import { OnlyOne } from './only-one.ts';
 import { type Report, seconds, until } from './report.ts';
+import { simulateDay } from './simulated.ts';
 import type { Stage } from './stage.ts';
 import { Traffic } from './traffic.ts';
 
@@ -31,16 +33,20 @@ export class Story {
   readonly stage: Stage;
   readonly report: Report;
   readonly traffic = new Traffic();
+  readonly onlyOne: OnlyOne;
   readonly #narrator: Narrator;
   #last = new Map<string, ClientReport>();
   #ticker: NodeJS.Timeout | undefined;
   /** The edge site that the traffic shifts to, and whose uplink is cut: one without an instance so far. */
   #hot: SiteFacts;
   #cooling = '';
+  /** Tells what was simulated while the morning's plan settled. */
+  simulated: (report: Report) => void = () => undefined;
 
   constructor(stage: Stage, report: Report) {
     this.stage = stage;
     this.report = report;
+    this.onlyOne = new OnlyOne(this);
     this.#narrator = new Narrator(stage, report, APPLICATIONS);
     this.#hot = stage.facts.sites.find((x) => x.kind === 'edge') as SiteFacts;
     this.traffic.onReport = (r) => this.#last.set(`${r.region} ${r.application}`, r);
@@ -128,7 +134,7 @@ export class Story {
       const last = facts.clients.flatMap((c) => APPLICATIONS.map((a) => this.#last.get(`${c.region} ${a}`)));
       return last.every((r) => r !== undefined && (r.ok > 0 || r.sent === 0)) ? true : null;
     }, 1_000);
-    await sleep(12_000); // the plan for this traffic settles
+    [this.simulated] = await Promise.all([simulateDay(this.stage), sleep(12_000)]); // the plan for this traffic settles
     const from = Date.now();
     await sleep(8_000);
     await this.tell();
@@ -157,6 +163,7 @@ export class Story {
       return APPLICATIONS.every(local) ? true : null;
     }, 500);
     const took = Date.now() - from;
+    await this.onlyOne.start();
     await sleep(10_000); // what is not needed any more drains, under traffic
     await this.tell();
     const to = Date.now();
