@@ -1,13 +1,15 @@
 /**
  * Edge user allocation in Melbourne, online: 2,000 and 4,000 requests over a day at 125 servers with three dimensions of capacity. Rejections and
- * cost of our online policy beside the six published ones and the proven minimum of rejections. Needs ../shared/data.
+ * cost of our online policy beside the six published ones and the proven minimum of rejections; then variants of both, by seed, that no number of
+ * the policy was chosen on, beside simple rules. Needs ../shared/data.
  *
  *   sudo ./proxima bench eua
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DATA, euaFile, hasData } from './exact/instances.ts';
-import { ONLINE, replay } from './exact/online.ts';
+import { ONLINE, replay, replayWith } from './exact/online.ts';
+import { neverServed, SIMPLE, variants } from './exact/online-others.ts';
 
 /** Of rejections, by the data's publisher. */
 const MINIMUM: Readonly<Record<string, number>> = { 'EUA-2000': 45, 'EUA-4000': 83 };
@@ -16,6 +18,31 @@ interface Row {
   readonly policy: string;
   readonly rejected: number;
   readonly cost: number;
+}
+
+/** Seeds of the variants; no number of the rule was chosen on them. */
+const SEEDS = [1, 2, 3];
+
+interface HeldOut {
+  readonly name: string;
+  /** No rule rejects fewer. */
+  readonly bound: number;
+  readonly ours: { readonly rejected: number; readonly cost: number };
+  readonly simple: Readonly<Record<string, { readonly rejected: number; readonly cost: number }>>;
+}
+
+function compareHeldOut(): readonly HeldOut[] {
+  console.log(`the numbers of our rule (steepness ${ONLINE.steepness}, money ${ONLINE.money}, contest ${ONLINE.contest}) were chosen on the two instances above; on variants of them, rejected / cost:`);
+  const rows = ['EUA-2000', 'EUA-4000'].flatMap((base) => SEEDS.flatMap((seed) => variants(base, euaFile(base), seed))).map(({ name, file }): HeldOut => {
+    const simple = Object.fromEntries(Object.entries(SIMPLE).map(([rule, valueOf]) => [rule, replayWith(file, valueOf, ONLINE.contest)]));
+    return { name, bound: neverServed(file), ours: replay(file, ONLINE), simple };
+  });
+  const show = (x: { readonly rejected: number; readonly cost: number }): string => `${x.rejected} / ${x.cost.toFixed(0)}`;
+  for (const r of rows) console.log(`  ${r.name.padEnd(20)} at least ${String(r.bound).padStart(2)}  ours ${show(r.ours)}  ${Object.entries(r.simple).map(([rule, x]) => `${rule} ${show(x)}`).join('  ')}`);
+  const fewest = (r: HeldOut): number => Math.min(...Object.values(r.simple).map((x) => x.rejected));
+  const worse = rows.filter((r) => r.ours.rejected > fewest(r));
+  console.log(`  ours rejects no more than the best of these rules in ${rows.length - worse.length} of ${rows.length}${worse.map((r) => `; ${r.name}: ${r.ours.rejected} to ${fewest(r)}`).join('')}`);
+  return rows;
 }
 
 if (!hasData()) {
@@ -39,6 +66,7 @@ if (!hasData()) {
       process.exitCode = 1;
     }
   }
-  console.log(JSON.stringify({ bench: 'eua', node: process.version, results }));
+  const heldOut = compareHeldOut();
+  console.log(JSON.stringify({ bench: 'eua', node: process.version, results, heldOut }));
   console.log('repeat: sudo ./proxima bench eua');
 }

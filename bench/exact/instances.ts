@@ -141,11 +141,22 @@ function gap(file: string, problem: number): Instance {
   return { family: 'gap', name: `${file} problem ${problem}`, model, published: jobs * BEST_PROFIT - Number(optimum) };
 }
 
+/** Those that the planner's search was made on. */
 export function instances(): Instance[] {
   return [
     ...[1, 2, 3, 4].map((seed) => awsRtt(seed, 5 + seed, 0.55 + 0.05 * seed)),
     ...[3, 9, 15, 21].map((hour, i) => dev40(hour, 5 + i, 0.6 + 0.05 * i)),
     ...[0, 900].flatMap((from) => [eua('EUA-2000', from, 250), eua('EUA-4000', from, 300)]),
     ...['gap1', 'gap2', 'gap3', 'gap4', 'gap5', 'gap6'].flatMap((file) => [gap(file, 1), gap(file, 3)]),
+  ];
+}
+
+/** Others of the same families: seeds, hours, windows and problems that no constant of the search was chosen on. */
+export function heldOut(): Instance[] {
+  return [
+    ...[11, 12, 13, 14, 15, 16].map((seed, i) => awsRtt(seed, 6 + (i % 4), 0.6 + 0.05 * (i % 4))),
+    ...[30, 54, 81, 106, 133, 161].map((hour, i) => dev40(hour, 5 + (i % 4), 0.6 + 0.05 * (i % 4))),
+    ...[450, 1150].flatMap((from) => [eua('EUA-2000', from, 250), eua('EUA-4000', from, 300)]),
+    ...['gap1', 'gap2', 'gap3', 'gap4', 'gap5', 'gap6'].flatMap((file) => [gap(file, 2), gap(file, 4), gap(file, 5)]),
   ];
 }

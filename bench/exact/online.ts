@@ -27,8 +27,30 @@ export interface Replayed {
   readonly cost: number;
 }
 
+/** What a rule sees of a server with room: the lowest value gets the request. `longer`: minutes that the server stays on for it alone. */
+export interface Seen {
+  readonly capacity: Capacity;
+  readonly used: Float64Array;
+  readonly server: number;
+  readonly size: Float64Array;
+  readonly t: number;
+  readonly duration: number;
+  readonly longer: number;
+  readonly price: number;
+  /** Metres. */
+  readonly distance: number;
+  /** Minutes of requests that this server was in range of, each by its number of choices. */
+  readonly asked: number;
+}
+
+export function ours(o: OnlineOptions): (seen: Seen) => number {
+  return (x) => roomPrice(x.capacity, x.used, x.server, x.size, o.steepness) * x.duration * (x.asked / (x.t + WARM_UP)) + o.money * x.longer * x.price;
+}
+
+export const replay = (file: EuaFile, o: OnlineOptions): Replayed => replayWith(file, ours(o), o.contest);
+
 /** By the rule of the data's README: release, pay for every server in use, then place the arrivals in order of their ids. */
-export function replay(file: EuaFile, o: OnlineOptions): Replayed {
+export function replayWith(file: EuaFile, valueOf: (seen: Seen) => number, contest: number): Replayed {
   const { servers, requests } = file;
   const capacity = new Capacity(createModel({ sites: servers.map((s) => ({ ...plainSite, name: String(s.id).padStart(4, '0'), region: 'r', cpuMilli: s.cap[0], memoryMiB: s.cap[1], resources: { third: s.cap[2] } })), clientRegions: [], rtt: () => null, applications: [] }));
   const used = new Float64Array(capacity.total.length);
@@ -46,10 +68,11 @@ export function replay(file: EuaFile, o: OnlineOptions): Replayed {
       const size = Float64Array.from(r.demand);
       let [best, least] = [-1, Number.POSITIVE_INFINITY];
       for (const s of r.servers_in_range) {
-        asked[s] = (asked[s] as number) + r.dur / r.servers_in_range.length ** o.contest;
+        asked[s] = (asked[s] as number) + r.dur / r.servers_in_range.length ** contest;
         if (capacity.fits(used, s, size) === 0) continue;
+        const at = servers[s] as EuaFile['servers'][number];
         const longer = (active[s] as number) > 0 ? Math.max(0, t + r.dur - (until[s] as number)) : r.dur;
-        const value = roomPrice(capacity, used, s, size, o.steepness) * r.dur * ((asked[s] as number) / (t + WARM_UP)) + o.money * longer * (servers[s]?.price ?? 0);
+        const value = valueOf({ capacity, used, server: s, size, t, duration: r.dur, longer, price: at.price, distance: Math.hypot(at.x - r.x, at.y - r.y), asked: asked[s] as number });
         if (value < least) [best, least] = [s, value];
       }
       if (best < 0) {
@@ -59,9 +82,7 @@ export function replay(file: EuaFile, o: OnlineOptions): Replayed {
       capacity.take(used, best, size, 1);
       active[best] = (active[best] as number) + 1;
       until[best] = Math.max(until[best] as number, t + r.dur);
-      const end = leaving.get(t + r.dur);
-      if (end === undefined) leaving.set(t + r.dur, [{ s: best, size }]);
-      else end.push({ s: best, size });
+      (leaving.get(t + r.dur) ?? leaving.set(t + r.dur, []).get(t + r.dur))?.push({ s: best, size });
     }
   }
   return { rejected, cost };

@@ -1,8 +1,9 @@
 /** The planner beside the exact optimum on instances whose optimum is quick to prove or published; all families are in `bench/optimum.ts`. */
 import assert from 'node:assert/strict';
-import { compare, totalOf } from '../../bench/exact/compare.ts';
-import { hasData, instances, euaFile } from '../../bench/exact/instances.ts';
-import { ONLINE, replay } from '../../bench/exact/online.ts';
+import { compare, median, totalOf } from '../../bench/exact/compare.ts';
+import { hasData, heldOut, instances, euaFile } from '../../bench/exact/instances.ts';
+import { neverServed, SIMPLE, variants } from '../../bench/exact/online-others.ts';
+import { ONLINE, replay, replayWith } from '../../bench/exact/online.ts';
 import { plan } from '../../scheduler/global/planner.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -26,6 +27,23 @@ if (!hasData()) {
     }
   });
 
+  it('is within the goals where applications compete for sites and the solver is quick: 1 % at the median, 3 % at worst', () => {
+    const quick = new Set(['hour 3, 5 applications', 'hour 9, 6 applications', 'seed 11, 6 applications', 'seed 14, 9 applications']);
+    const found = [...all, ...heldOut()].filter((i) => quick.has(i.name)).map((i) => compare(i, 20));
+    assert.equal(found.length, quick.size);
+    for (const c of found) assert.ok(c.gap <= 0.03, `${c.name}: ${c.ours}, bound ${c.optimum}`);
+    assert.ok(median(found.map((c) => c.gap)) <= 0.01, found.map((c) => `${c.name}: ${c.gap}`).join('; '));
+  });
+
+  it('places one application that has the sites for itself within a fifth of a percent of its optimum: instances are filled', () => {
+    for (const i of [...all, ...heldOut()].filter((x) => x.name === 'seed 11, 6 applications' || x.name === 'hour 106, 8 applications')) {
+      for (const a of i.model.applications) {
+        const c = compare({ ...i, model: { ...i.model, applications: [a] } }, 5);
+        assert.ok(c.gap < 0.002, `${i.name} ${a.key}: ${c.ours}, bound ${c.optimum}`);
+      }
+    }
+  });
+
   it('moves nothing when it plans again, and plans the same from the same', () => {
     for (const i of all.filter((x) => x.family !== 'eua')) {
       const first = plan(i.model, new Map(), 0);
@@ -40,6 +58,15 @@ if (!hasData()) {
       const ours = replay(euaFile(name), ONLINE);
       assert.ok(ours.rejected < rejected && ours.cost <= cost, `${name}: ${ours.rejected} at ${ours.cost}`);
     }
+  });
+
+  it('rejects no more on a trace with other users than simple rules, where no rule can do better', () => {
+    const [, , users] = variants('EUA-2000', euaFile('EUA-2000'), 1);
+    assert.ok(users !== undefined);
+    const ours = replay(users.file, ONLINE);
+    assert.equal(ours.rejected, neverServed(users.file));
+    const free = replayWith(users.file, SIMPLE['most free'] as NonNullable<(typeof SIMPLE)[string]>, ONLINE.contest);
+    assert.ok(ours.rejected <= free.rejected && ours.cost < 0.7 * free.cost, JSON.stringify({ ours, free }));
   });
 }
 

@@ -18,7 +18,9 @@ const ROUNDS = 4;
 const GAIN = 1e-6;
 
 /** Rows x sites that the search may visit to make the plan better: as much as keeps small models quick, and a part of the whole for large ones. */
-const budget = (alone: number): number => Math.max(0.02 * alone, 6e6 - 10 * alone, 1e5);
+const budget = (alone: number, applications: number): number => Math.max(0.02 * alone, (applications > FEW ? 6e6 : 1e7) - 10 * alone, 1e5);
+/** So few applications are fought about longer, and their other orders have work of their own. */
+const FEW = 100;
 
 export interface JointSetting {
   readonly decider: Decider;
@@ -54,12 +56,14 @@ export class Joint {
     this.#settle(this.ledger.entries.filter((e) => e.serving.length > 0 || e.near.length > 0 || this.wishes(e)), true);
     let tight = this.#tight();
     if (tight.length === 0) return;
-    this.#until = this.work + budget(alone);
+    const mayDo = budget(alone, this.ledger.entries.length);
+    this.#until = this.work + mayDo;
     tight = this.#pushAll(tight);
     if (!this.#isNew) return;
     assign(this, tight);
+    if (this.ledger.entries.length <= FEW) this.#until = this.work + mayDo;
     reorder(this, this.#tight());
-    this.#until = this.work + budget(alone) / 4;
+    this.#until = this.work + mayDo / 4;
     this.#settle(this.#tight(), false);
     this.#pushAll(this.#tight());
   }
