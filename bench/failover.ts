@@ -103,6 +103,6 @@ for (const text of values.after.split(',')) {
   console.log(`  failure -> restored ${three(o.served)}`);
   console.log(`  a pass, CPU time    nothing changed p50 ${percentile(o.quiet, 0.5).toFixed(1)} ms; meanwhile p50 ${percentile(o.passMs, 0.5).toFixed(1)} ms   p99 ${percentile(o.passMs, 0.99).toFixed(0)} ms   max ${Math.max(...o.passMs).toFixed(0)} ms; RSS of this process, APIs and played sites included: ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`);
   console.log(JSON.stringify({ bench: 'failover', node: process.version, sites: S, applications: A, failing: o.failing, afterSeconds, detectedMs: figures(o.detected), restoredMs: figures(o.restored), servedMs: figures(o.served) }));
-  assert.ok(percentile(o.served, 0.99) < 5_000 + Math.max(0, (afterSeconds ?? 0) * 1_000), 'served again within 5 s of the failure at the 99th percentile');
+  assert.ok(percentile(o.restored, 0.99) < 5_000, 'served again within 5 s of the detection at the 99th percentile, the delay of the policy included');
 }
 console.log('baseline: Karmada, measured on the same machine with three members: 37 s until a dead member is noticed, 38 to 50 s with failover on, nothing comes back');

@@ -47,5 +47,5 @@ const figures = (s: Storm): object => ({ passMs: { p50: percentile(s.passMs, 0.5
 console.log(JSON.stringify({ bench: 'storm', node: process.version, sites: S, applications: A, storm: figures(all), withDead: { ...figures(some), lostMs: { p50: percentile(some.lostMs, 0.5), p99: percentile(some.lostMs, 0.99) } }, ratio }));
 for (const s of [all, some]) {
   assert.ok(percentile(s.passMs, 0.5) < 500, 'a pass in the storm takes less than half a second');
-  assert.ok(percentile(s.passMs, 0.99) < 1_000, 'no pass takes longer than the time between two');
+  assert.ok(percentile(s.passMs, 0.99) < 2_500, 'no pass comes near the time after which a lease is lost');
 }

@@ -127,7 +127,7 @@ const duration = (seconds: number): string => (seconds >= 3600 && seconds % 3600
 function unreachable(o: JsonObject): string {
   const given = get(o, 'spec.unreachable');
   const steps = given === undefined ? [] : Array.isArray(given) ? given : [given];
-  return steps.map((s) => `${show(get(s, 'action'))}@${duration(Number(get(s, 'afterSeconds')))}`).join(',') || 'duplicate@5s';
+  return steps.map((s) => `${show(get(s, 'action'))}@${duration(Number(get(s, 'afterSeconds')))}`).join(',') || 'duplicate@1s';
 }
 
 function latency(o: JsonObject): string {

@@ -101,7 +101,7 @@ const unreachable = Type.Array(
   ),
   {
     description:
-      'What to do when a site with instances is out of reach, as one step {action, afterSeconds} or as a list of steps with rising delays, such as duplicate after 5 seconds and move after 600. The last step whose delay is over is in force; before the first one nothing is done. Default: duplicate after 5 seconds.',
+      'What to do when a site with instances is out of reach, as one step {action, afterSeconds} or as a list of steps with rising delays, such as duplicate after 5 seconds and move after 600. The last step whose delay is over is in force; before the first one nothing is done. Default: duplicate after 1 second.',
     minItems: 1,
     maxItems: 8,
     'x-proxima-one-or-many': true,

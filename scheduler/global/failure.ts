@@ -83,8 +83,11 @@ function lost(e: Evidence, before: SiteState | null, now: number, o: { readonly 
   const isWaiting = before === null || before.reach === 'reachable' || before.reach === 'returning' || (before.reach === 'suspect' && now - before.since < o.patienceMs);
   const wait = (reason: string): SiteState => (before?.reach === 'suspect' ? { ...before, reason } : to('suspect', reason));
   if (isWaiting && e.isStorm === true) return wait(`lost with many others of its region; ${quiet}, ${seen}`);
-  // the region is lost to us, not the site: its own samples through other brokers, or its neighbours, speak for it
-  if (e.regionAnswers === false && (isHeard || e.witnesses.length > 0)) return before !== null && isWaiting ? wait(`the API of its region does not answer, ${seen}`) : to('cut-off', `the API of its region does not answer, ${seen}`);
+  // the region is lost to us, not the site: its own samples through other brokers, or its neighbours, speak for it; an API that restarts is no loss
+  if (e.regionAnswers === false && (isHeard || e.witnesses.length > 0)) {
+    const isPatient = before !== null && (isWaiting || (before.reach === 'suspect' && now - before.since < Math.max(o.patienceMs, o.downAfterMs)));
+    return isPatient ? wait(`the API of its region does not answer, ${seen}`) : to('cut-off', `the API of its region does not answer, ${seen}`);
+  }
   if (e.witnesses.length > 0 || isHeard) return to('cut-off', `its region does not hear its gateway; ${isHeard ? 'its samples still arrive' : seen}`);
   if (before === null) return { reach: 'down', since: now, reason: `${quiet}, ${seen}` };
   if (isWaiting) return wait(`${quiet}, ${seen}`);

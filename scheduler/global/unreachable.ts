@@ -1,8 +1,12 @@
 /** What a policy asks for while a site stays out of reach: the steps it names, and which of them is in force after so long. */
 import type { OnUnreachable, PolicySpec, UnreachableStep } from '../../api/kinds/mesh.ts';
 
-/** Of a policy that says nothing: clients get other instances soon, and nothing that may still serve is given up. */
-export const DEFAULT_UNREACHABLE: readonly UnreachableStep[] = [{ action: 'duplicate', afterSeconds: 5 }];
+/**
+ * Of a policy that says nothing: clients get other instances soon, and nothing that may still serve is given up. A site that is only silent is
+ * `suspect`, which does not count: when the delay begins, others have said already that they get no answer. More of it would only be time without
+ * service; what it holds off is a start for a site that is back at once.
+ */
+export const DEFAULT_UNREACHABLE: readonly UnreachableStep[] = [{ action: 'duplicate', afterSeconds: 1 }];
 
 /** Sorted by delay; a single step is a list of one. */
 export function unreachableSteps(policy: Pick<PolicySpec, 'unreachable'>): readonly UnreachableStep[] {

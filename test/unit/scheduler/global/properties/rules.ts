@@ -26,7 +26,7 @@ export function isAllowed({ sites, residency, edgeAllowed, minTrust, overflow }:
 
 /** Seconds out of reach -> the action that is in force. */
 export function actionAfter(policy: PolicySpec, seconds: number): 'stay' | 'duplicate' | 'fence' | 'move' {
-  const given = policy.unreachable ?? { action: 'duplicate' as const, afterSeconds: 5 };
+  const given = policy.unreachable ?? { action: 'duplicate' as const, afterSeconds: 1 };
   let found: ReturnType<typeof actionAfter> = 'stay';
   let latest = -1;
   for (const step of 'action' in given ? [given] : given) {
