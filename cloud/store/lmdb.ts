@@ -19,7 +19,7 @@ export interface LmdbOptions {
   /** A file; its folder is made. */
   readonly path: string;
   readonly log: Logger;
-  /** The largest the file may grow. @default 16 GiB */
+  /** Address space to begin with; LMDB maps more when the file outgrows it. @default 16 GiB */
   readonly mapSizeBytes?: number;
   /** Revisions of history kept for watches and reads. @default 100000 */
   readonly keepRevisions?: number;
