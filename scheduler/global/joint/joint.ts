@@ -21,6 +21,7 @@ const GAIN = 1e-6;
 const budget = (alone: number, applications: number): number => Math.max(0.02 * alone, (applications > FEW ? 6e6 : 1e7) - 10 * alone, 1e5);
 /** So few applications are fought about longer, and their other orders have work of their own. */
 const FEW = 100;
+const ORDERS = 1e7;
 
 export interface JointSetting {
   readonly decider: Decider;
@@ -61,7 +62,7 @@ export class Joint {
     tight = this.#pushAll(tight);
     if (!this.#isNew) return;
     assign(this, tight);
-    if (this.ledger.entries.length <= FEW) this.#until = this.work + mayDo;
+    if (this.ledger.entries.length <= FEW) this.#until = this.work + ORDERS;
     reorder(this, this.#tight());
     this.#until = this.work + mayDo / 4;
     this.#settle(this.#tight(), false);
