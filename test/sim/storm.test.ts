@@ -13,7 +13,7 @@ const NOW = Date.parse('2030-01-01T00:00:00Z');
 it('absorbs every site that vanish and return in any order, with late, repeated and reordered samples', async (t) => {
   const mesh = new MemoryMesh({ regions: 20, sites: 200, clientRegions: 20, applications: 30, seed: 3, now: NOW });
   await mesh.start();
-  const mine = runMesh(mesh, { stepMs: 500, isCharged: true });
+  const mine = runMesh(mesh, { stepMs: 500 });
   t.after(mine.stop);
   await settle(mesh, mine, { leastMs: 90_000, quietMs: 15_000, mostMs: 200_000 });
   await reconnectStorm(mesh, mine);
