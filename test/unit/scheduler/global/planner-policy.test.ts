@@ -69,7 +69,7 @@ it('takes room of every dimension, and what a site takes of its own', () => {
 
 it('plans nothing new after itself, whatever the order of the input, and never over capacity: random models', () => {
   const next = random(5);
-  for (let round = 0; round < 60; round++) {
+  for (let round = 0; round < 20; round++) {
     const sites = SITES.map((s) => site(s.name, { kind: s.kind, cpuMilli: 300 + Math.floor(next() * 1500), cost: 0.5 + next() }));
     const apps = Array.from({ length: 2 + Math.floor(next() * 5) }, (_, i) =>
       app(`app-${i}`, { a: Math.floor(next() * 120), b: Math.floor(next() * 120), west: Math.floor(next() * 120) }, { cpuMilli: 50 + Math.floor(next() * 300), ...policy({ instances: { min: 1 + Math.floor(next() * 2), max: 6 }, ...(next() < 0.3 ? { spread: { over: 'site', min: 2 } } : {}), ...(next() < 0.2 ? { antiAffinity: ['app-0'] } : {}) }) }),
