@@ -71,7 +71,7 @@ export function judge(site: string, e: Evidence, before: SiteState | null, now: 
   const doubt = saysWell ? doubtOf(e, now, staleAfterMs) : null;
   if (saysWell && doubt === null && !(isLost(before?.reach) && isQuiet && deniers.length >= CERTAIN)) return well(site, before, now, returnAfterMs, to);
   if (saysWell && doubt === null) return { ...(before as SiteState), reason: `${quiet}, ${deniers.slice(0, 3).join(', ')} get no answer of it` };
-  if (e.phase === 'Pending' || e.phase === null) return before ?? { reach: 'down', since: now, reason: `${site} never was ready` };
+  if (e.phase === 'Pending' || e.phase === null) return before ?? { reach: 'down', since: now, reason: `${site} never was ready`, isUnproven: true };
   const patienceMs = e.isStorm === true ? Math.max(suspectAfterMs, downAfterMs) : suspectAfterMs;
   if (doubt !== null) return doubted({ reason: `${doubt}; ${quiet}, ${seen}`, isWitnessed: witnesses.length > 0, isUnproven: e.isWithoutNode === true }, before, now, { patienceMs, downAfterMs }, to);
   return lost(e, before, now, { isHeard, patienceMs, downAfterMs, quiet, seen }, to);

@@ -104,6 +104,13 @@ it('takes the site from the topic and refuses what is not a sample, with its pat
 
 const healthy: Evidence = { regionAnswers: true, phase: 'Ready', gatewayConnected: true, heardAt: NOW, witnesses: [] };
 
+it('takes a site that joins as one that was never lost', () => {
+  const waiting = judge('edge-a', { ...healthy, phase: 'Pending', heardAt: null }, null, NOW);
+  assert.equal(waiting.reach, 'down');
+  const joined = judge('edge-a', healthy, judge('edge-a', { ...healthy, phase: 'Pending', heardAt: null }, waiting, NOW + 500), NOW + 1_000);
+  assert.deepEqual({ reach: joined.reach, since: joined.since }, { reach: 'reachable', since: 0 });
+});
+
 it('asks witnesses before a site is given up, and lets it stay well for a while before it counts again', () => {
   const lost: Evidence = { ...healthy, phase: 'Unreachable', gatewayConnected: false, heardAt: NOW - 10_000 };
   let s: SiteState = judge('edge-a', healthy, null, NOW);
