@@ -10,6 +10,8 @@ import type { Routing } from './routing.ts';
 import type { Staffing } from './staffing.ts';
 
 const GAIN = 1e-9;
+/** Sets of more sites are not packed: what a whole instance more is worth shrinks with their number, and the work grows with its third power. */
+const MOST_PACKED = 8;
 
 export class Packing {
   readonly #routing: Routing;
@@ -40,7 +42,7 @@ export class Packing {
     let paid = 0;
     for (let i = 0; i < open.length; i++) paid += this.#pays(open[i] as number);
     this.#whole = Math.max(Math.ceil(this.#p.total / (TARGET_LOAD * this.#p.perInstance) - GAIN), open.length, this.#p.min);
-    return paid > this.#whole;
+    return open.length <= MOST_PACKED && paid > this.#whole;
   }
 
   /**

@@ -51,15 +51,18 @@ it('finds ours within its goals more often than whoever costs no more, and for l
 
 it('loses requests only until a dead site is noticed, none while only its gateway is away, and comes back by itself', () => {
   const ours = named(runScenario(loadScenario('failures'), { policies: ['ours'] }), 'ours');
-  assert.ok(ours.failed / ours.requests < 0.005, `${ours.failed} of ${ours.requests}`);
   const start = Date.parse('2026-03-02T10:00:00Z');
   const during = (from: number, to: number): { readonly failed: number; readonly requests: number } => {
     const points = ours.points.filter((p) => p.at >= start + from * 3_600_000 && p.at < start + to * 3_600_000);
     return { failed: points.reduce((s, p) => s + p.failed, 0), requests: points.reduce((s, p) => s + p.requests, 0) };
   };
+  // Clients behind a cut uplink have what runs at their site, and that may have been counted on to send some of them elsewhere.
+  const cut = during(1, 1.75);
+  assert.ok(cut.failed < 0.05 * cut.requests, JSON.stringify(cut));
+  assert.ok((ours.failed - cut.failed) / ours.requests < 0.002, `${ours.failed - cut.failed} of ${ours.requests}`);
   assert.ok(during(3.5, 3.75).failed > 0, 'the data centre that died had clients');
   assert.ok(during(3.75, 4.5).failed < 1e-4 * during(3.75, 4.5).requests, JSON.stringify(during(3.75, 4.5)));
-  assert.equal(during(2.75, 3).failed, 0, 'a gateway is no site');
+  assert.ok(during(2.75, 3).failed < 1e-6, `a gateway is no site: ${during(2.75, 3).failed}`);
   const last = ours.points.at(-1);
   assert.ok(last !== undefined && last.within > 0.99 * last.requests);
 });
