@@ -9,6 +9,7 @@ import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
 import { Channel } from './channel.ts';
 import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult } from './port.ts';
+import { prefixEnd } from './prefix.ts';
 
 export interface EtcdOptions {
   /** `http://host:port` or `https://host:port`. */
@@ -217,17 +218,8 @@ class EtcdStore implements Store {
   }
 }
 
-/** The first key after every key with the prefix; a prefix of 0xff bytes alone has none, which etcd writes as one zero byte. */
-function endOf(prefix: Buffer): Buffer {
-  const end = Buffer.from(prefix);
-  for (let i = end.length - 1; i >= 0; i--) {
-    const byte = end[i] ?? 0xff;
-    if (byte === 0xff) continue;
-    end[i] = byte + 1;
-    return end.subarray(0, i + 1);
-  }
-  return Buffer.from([0]);
-}
+/** etcd writes "no end" as one zero byte. */
+const endOf = (prefix: Buffer): Buffer => prefixEnd(prefix) ?? Buffer.from([0]);
 
 export async function openEtcdStore(options: EtcdOptions): Promise<Store> {
   const store = new EtcdStore(options);

@@ -19,18 +19,6 @@ export function decode(key: string, bytes: Buffer): Entry & { readonly lease: nu
   return { key, value: bytes.subarray(HEADER_BYTES), createRevision: bytes.readDoubleLE(0), modRevision: bytes.readDoubleLE(8), lease: bytes.readDoubleLE(16) };
 }
 
-/** The first key after every key with the prefix; null = no such key. */
-export function prefixEnd(prefix: string): Buffer | null {
-  const end = Buffer.from(prefix);
-  for (let i = end.length - 1; i >= 0; i--) {
-    const byte = end[i] ?? 0xff;
-    if (byte === 0xff) continue;
-    end[i] = byte + 1;
-    return end.subarray(0, i + 1);
-  }
-  return null;
-}
-
 export function toEvents(revision: number, logged: readonly LoggedEvent[]): readonly StoreEvent[] {
   return logged.map(([type, key, value, previous, createRevision]) => ({ type: type === 0 ? 'put' : 'delete', key, value, previous, createRevision, revision }));
 }

@@ -12,8 +12,9 @@ import type { Logger } from '../../base/log.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Feed } from './feed.ts';
 import { Leases } from './leases.ts';
-import { decode, encode, type LoggedEvent, prefixEnd, toEvents } from './lmdb-format.ts';
+import { decode, encode, type LoggedEvent, toEvents } from './lmdb-format.ts';
 import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult, WatchQuery } from './port.ts';
+import { prefixEnd } from './prefix.ts';
 
 export interface LmdbOptions {
   /** A file; its folder is made. */

@@ -1,12 +1,7 @@
 /** Where sites and client regions are, by their coordinates. */
+import { lightMs, type Location } from './distance.ts';
 import type { ClientRegionConfig } from './scheduler-options.ts';
 import type { Sites } from './sites.ts';
-import { distanceKm } from './telemetry.ts';
-
-type Location = { readonly latitude: number; readonly longitude: number };
-
-/** Light in fibre, there and back. */
-const KM_PER_MS = 100;
 
 export class Places {
   readonly #clientRegions: ReadonlyMap<string, Location | null>;
@@ -23,7 +18,6 @@ export class Places {
 
   /** ms that no way between the two can be below. */
   floor(clientRegion: string, site: string): number | null {
-    const km = distanceKm(this.of('client-region', clientRegion), this.of('site', site));
-    return km === null ? null : km / KM_PER_MS;
+    return lightMs(this.of('client-region', clientRegion), this.of('site', site));
   }
 }

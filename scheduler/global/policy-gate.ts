@@ -11,7 +11,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { ClientRegionConfig } from './global-scheduler.ts';
 import { plainSite, type SiteModel } from './model.ts';
 import { checkPolicy, type Places, type PolicyIssue } from './policy.ts';
-import { distanceKm } from './telemetry.ts';
+import { lightMs } from './distance.ts';
 
 export interface PolicyGateDeps {
   /** Of the global API, which mirrors the sites of every region. */
@@ -32,8 +32,6 @@ interface Known {
 
 /** So long the sites read last are used again: files are applied object by object. */
 const FRESH_MS = 1_000;
-/** Light in fibre, there and back: 100 km a ms. */
-const KM_PER_RTT_MS = 100;
 
 export class PolicyGate {
   readonly #d: PolicyGateDeps;
@@ -101,11 +99,9 @@ function floors(sites: readonly Site[], clientRegions: readonly ClientRegionConf
     let row = rows.get(clientRegion);
     if (row === undefined) {
       const from = clientRegions.find((r) => r.name === clientRegion)?.location;
-      row = new Map(sites.map((s) => [s.metadata.name, ms(distanceKm(from, s.spec.location))]));
+      row = new Map(sites.map((s) => [s.metadata.name, lightMs(from, s.spec.location)]));
       rows.set(clientRegion, row);
     }
     return row.get(site) ?? null;
   };
 }
-
-const ms = (km: number | null): number | null => (km === null ? null : km / KM_PER_RTT_MS);

@@ -135,13 +135,8 @@ export class Routing {
   /** Where not everyone fits: who gains most goes first; returns points of all demand. `most`: instances per site, of `packed` requests per second; only what fits nowhere else fills them. */
   squeeze(open: readonly number[], most: Int32Array, packed: number): number {
     const p = this.#p;
-    const s = this.#split;
-    this.isBound = true;
-    this.work += 6 * p.regions * open.length;
-    for (const c of open) {
-      this.load[c] = 0;
-      s.limit[c] = (most[c] as number) * packed;
-    }
+    const s = this.#begin(open);
+    for (const c of open) s.limit[c] = (most[c] as number) * packed;
     splitDemand(p, open, s, true);
     if (s.unserved > EPSILON) {
       for (const c of open) s.limit[c] = (most[c] as number) * p.perInstance;
@@ -154,16 +149,19 @@ export class Routing {
   /** All demand over sites that take no more than `limit` (by candidate, requests per second), at the least points; Infinity = it does not fit. */
   within(open: readonly number[], limit: Float64Array): number {
     const p = this.#p;
-    const s = this.#split;
-    this.isBound = true;
-    this.work += 6 * p.regions * open.length;
-    for (const c of open) {
-      this.load[c] = 0;
-      s.limit[c] = limit[c] as number;
-    }
+    const s = this.#begin(open);
+    for (const c of open) s.limit[c] = limit[c] as number;
     splitDemand(p, open, s, true);
     this.unserved = s.unserved > EPSILON ? s.unserved : 0;
     return this.unserved > 0 ? Number.POSITIVE_INFINITY : this.#share(this.#flowing(open, p.unit));
+  }
+
+  /** Demand is about to be split: nobody is served yet. */
+  #begin(open: readonly number[]): ReturnType<typeof splitting> {
+    this.isBound = true;
+    this.work += 6 * this.#p.regions * open.length;
+    for (const c of open) this.load[c] = 0;
+    return this.#split;
   }
 
   /** Mean latency of the last evaluated set, ms. */

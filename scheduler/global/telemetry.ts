@@ -10,6 +10,7 @@ import { SampleLog } from './sample-log.ts';
 import { Names } from './sparse.ts';
 import { type Rates, TrafficWindows } from './traffic-windows.ts';
 import { type WayRepair, Ways, type WaySample } from './ways.ts';
+import { lightMs, type Location } from './distance.ts';
 
 export interface TelemetryOptions {
   /** Half of an observation's weight is gone after so long. @default 10000 */
@@ -59,8 +60,6 @@ const MAX_BYTES_PER_SECOND = 1e12;
 const MAX_PERIOD_MS = 3_600_000;
 const MAX_NAMES = 1_000_000;
 const SWEEP_MS = 60_000;
-/** Light in fibre: 200 km a ms, there and back. */
-const KM_PER_RTT_MS = 100;
 /** Fibre is not laid straight. */
 const DETOUR = 1.5;
 const SAME_SITE_MS = 0.2;
@@ -273,13 +272,13 @@ export class Telemetry {
   }
 
   #floor(kind: 'site' | 'client-region', from: string, site: string): number {
-    const km = distanceKm(this.#locationOf?.(kind, from), this.#locationOf?.('site', site));
-    return km === null ? 0 : (km / KM_PER_RTT_MS) * 0.9; // coordinates are of a city, not of a rack
+    const floor = lightMs(this.#locationOf?.(kind, from), this.#locationOf?.('site', site));
+    return floor === null ? 0 : floor * 0.9; // coordinates are of a city, not of a rack
   }
 
-  #estimate(a: Parameters<typeof distanceKm>[0], b: Parameters<typeof distanceKm>[1]): number | null {
-    const km = distanceKm(a, b);
-    return km === null ? null : 1 + (km / KM_PER_RTT_MS) * DETOUR;
+  #estimate(a: Location | null | undefined, b: Location | null | undefined): number | null {
+    const floor = lightMs(a, b);
+    return floor === null ? null : 1 + floor * DETOUR;
   }
 
   #repair(site: string, repair: Repair, times = 1): void {
@@ -287,13 +286,4 @@ export class Telemetry {
     this.#repairs.set(key, (this.#repairs.get(key) ?? 0) + times);
     this.#news.set(key, (this.#news.get(key) ?? 0) + times);
   }
-}
-
-type Location = { readonly latitude: number; readonly longitude: number };
-
-export function distanceKm(a: Location | null | undefined, b: Location | null | undefined): number | null {
-  if (a === null || a === undefined || b === null || b === undefined) return null;
-  const rad = Math.PI / 180;
-  const h = Math.sin(((b.latitude - a.latitude) * rad) / 2) ** 2 + Math.cos(a.latitude * rad) * Math.cos(b.latitude * rad) * Math.sin(((b.longitude - a.longitude) * rad) / 2) ** 2;
-  return 12_742 * Math.asin(Math.min(1, Math.sqrt(h)));
 }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { MeshError } from '../../api/errors.ts';
 import { checkPolicy } from '../global/policy.ts';
-import { distanceKm } from '../global/telemetry.ts';
+import { lightMs } from '../global/distance.ts';
 import type { PolicyFigures } from './figures.ts';
 import { type Expected, policyNamed, POLICIES } from './policies.ts';
 import { decodeScenario, type Scenario } from './scenario.ts';
@@ -12,7 +12,6 @@ import { buildWorld, type SimWorld } from './world.ts';
 
 const SHIPPED = join(import.meta.dirname, 'scenarios');
 const HOUR_MS = 3_600_000;
-const KM_PER_RTT_MS = 100;
 
 export interface Loaded {
   readonly file: string;
@@ -51,10 +50,7 @@ export function loadScenario(nameOrFile: string): Loaded {
 function checkPolicies(scenario: Scenario, world: SimWorld, source: string): void {
   const places = { sites: world.sites, clientRegions: world.regions.map((r) => r.name) };
   const locations = new Map([...world.sites, ...world.regions].map((x) => [x.name, 'location' in x ? (x.location as { readonly latitude: number; readonly longitude: number }) : null]));
-  const floor = (region: string, site: string): number | null => {
-    const km = distanceKm(locations.get(region), locations.get(site));
-    return km === null ? null : km / KM_PER_RTT_MS;
-  };
+  const floor = (region: string, site: string): number | null => lightMs(locations.get(region), locations.get(site));
   for (const [i, a] of scenario.applications.entries()) {
     // of thousands of made-up places the goals are not looked at one by one
     const policy = world.sites.length * world.regions.length > 20_000 ? { ...a.policy, latency: [] } : a.policy;

@@ -3,7 +3,7 @@ import { MeshError } from '../../api/errors.ts';
 import type { PolicySpec } from '../../api/kinds/mesh.ts';
 import { goalsOf } from '../global/objective.ts';
 import { plainSite, type SiteModel } from '../global/model.ts';
-import { distanceKm } from '../global/telemetry.ts';
+import { distanceKm } from '../global/distance.ts';
 import { CITIES } from './cities.ts';
 import { demandOf, type Demand } from './demand.ts';
 import { Random, noise } from './random.ts';

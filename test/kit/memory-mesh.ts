@@ -9,7 +9,7 @@ import type { Endpoint, Vpc } from '../../api/kinds/mizar.ts';
 import type { GlobalSchedulerOptions } from '../../scheduler/global/global-scheduler.ts';
 import type { TrafficSample } from '../../api/telemetry.ts';
 import type { Telemetry } from '../../scheduler/global/telemetry.ts';
-import { distanceKm } from '../../scheduler/global/telemetry.ts';
+import { distanceKm } from '../../scheduler/global/distance.ts';
 import { LightClient } from './memory-light.ts';
 
 /** mulberry32 */
