@@ -43,10 +43,8 @@ export function readBody(request: IncomingMessage, done: (body: Buffer | null, e
   if (Number(length) > DEFAULT_LIMITS.bytes) return done(null, tooLarge());
   // Most bodies arrive with their headers. When the parser is through with those bytes they are whole, and need neither listeners nor a time limit.
   queueMicrotask(() => {
-    if (!request.complete) return gatherBody(request, done);
-    const body = request.read() as Buffer | null;
-    if (body !== null && body.length > DEFAULT_LIMITS.bytes) done(null, tooLarge());
-    else done(body, null);
+    if (request.readableLength !== Number(length)) return gatherBody(request, done);
+    done(request.read() as Buffer, null);
   });
 }
 

@@ -11,6 +11,7 @@ import { open, type Database, type RootDatabase } from 'lmdb';
 import type { Logger } from '../../base/log.ts';
 import { MeshError } from '../../api/errors.ts';
 import { Feed } from './feed.ts';
+import { GroupCommit } from './group-commit.ts';
 import { Leases } from './leases.ts';
 import { decode, encode, type LoggedEvent, toEvents } from './lmdb-format.ts';
 import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult, WatchQuery } from './port.ts';
@@ -43,6 +44,7 @@ class LmdbStore implements Store {
   readonly #options: LmdbOptions;
   readonly #feed: Feed;
   readonly #leases: Leases;
+  readonly #commits: GroupCommit;
   /** Given out inside the write transaction; may be ahead of what is durable. */
   #assigned: number;
   #compacted: number;
@@ -57,6 +59,7 @@ class LmdbStore implements Store {
     this.#options = options;
     // Every transaction says itself what belongs together; a batch of the event turn around them would add a promise whose failure nobody could take.
     this.#root = open<Buffer, Buffer>({ path: options.path, encoding: 'binary', keyEncoding: 'binary', mapSize: options.mapSizeBytes ?? 16 * 1024 ** 3, overlappingSync: false, eventTurnBatching: false, noSubdir: true, maxDbs: 8 });
+    this.#commits = new GroupCommit((run) => this.#root.transaction(run));
     this.#now = this.#root.openDB<Buffer, Buffer>({ name: 'now', encoding: 'binary', keyEncoding: 'binary' });
     this.#log = this.#root.openDB<readonly LoggedEvent[], number>({ name: 'log', encoding: 'msgpack' });
     const first = [...this.#log.getKeys({ limit: 1 })][0];
@@ -133,7 +136,7 @@ class LmdbStore implements Store {
     let result: TxnResult | null = null;
     let taken = 0;
     try {
-      await this.#root.transaction(() => {
+      await this.#commits.add(() => {
         const seen = new Map<string, Entry | null>();
         const conflict = this.#firstConflict(conditions, seen);
         if (conflict !== null) {
