@@ -13,6 +13,7 @@ import { MeshError } from '../../api/errors.ts';
 import { Feed } from './feed.ts';
 import { GroupCommit } from './group-commit.ts';
 import { Leases } from './leases.ts';
+import { writeError } from './lmdb-error.ts';
 import { decode, encode, type LoggedEvent, toEvents } from './lmdb-format.ts';
 import type { Condition, Entry, Op, RangeQuery, RangeResult, Store, StoreBatch, StoreEvent, TxnResult, WatchQuery } from './port.ts';
 import { prefixEnd } from './prefix.ts';
@@ -151,7 +152,9 @@ class LmdbStore implements Store {
     } catch (error) {
       // The number is used up: watchers must not wait for it for ever.
       if (taken > 0) this.#feed.publish({ revision: taken, events: [] });
-      throw await this.#fatal(error);
+      const reason = await writeError(this.#options.path, error);
+      this.#options.log.error('store write failed', { path: this.#options.path, err: reason });
+      throw reason;
     }
     const done = result as TxnResult | null;
     if (done === null) throw new MeshError('internal', 'the write transaction did not run');
@@ -271,16 +274,6 @@ class LmdbStore implements Store {
     this.#leases.stop();
     this.#feed.close();
     await this.#root.close();
-  }
-
-  /** LMDB says of a commit only that it failed; why is in a promise of its own, which ends the process when nobody takes it. */
-  async #fatal(failed: unknown): Promise<MeshError> {
-    const { commitError } = failed as { readonly commitError?: Promise<never> };
-    const error = commitError === undefined ? failed : await commitError.catch((reason: unknown) => reason);
-    const message = (error as Error).message;
-    const isFull = /MDB_MAP_FULL|ENOSPC|No space/.test(message);
-    this.#options.log.error('store write failed', { path: this.#options.path, err: error });
-    return new MeshError(isFull ? 'disk-full' : 'io', `${this.#options.path}: ${isFull ? 'the disk or the map is full' : message}`, { cause: error, ...(isFull ? { next: 'free space, or start with a larger map size' } : {}) });
   }
 }
 

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,6 +39,18 @@ it('keeps revisions, history and leases over a restart', async (t) => {
     assert.equal(batch.events.map((e) => e.key), ['/a']);
     break;
   }
+});
+
+it('says that the disk is full, keeps what it acknowledged, and writes again when there is room', (t) => {
+  const child = spawnSync('unshare', ['-m', 'sh', '-c', 'mount -t tmpfs -o size=6m none "$1" && exec "$2" "$3" "$1"', 'sh', folder(t), process.execPath, join(import.meta.dirname, '../kit/full-disk-process.ts')], { encoding: 'utf8' });
+  assert.is(child.status, 0, child.stderr);
+  const { error, acknowledged, found, afterRoom } = JSON.parse(child.stdout) as { readonly error: { readonly kind: string; readonly message: string; readonly next: string }; readonly acknowledged: number; readonly found: number; readonly afterRoom: boolean };
+  assert.is(error.kind, 'disk-full');
+  assert.match(error.message, /the disk is full/);
+  assert.match(error.next, /make room/);
+  assert.ok(acknowledged > 20, `${acknowledged} writes went before`);
+  assert.is(found, acknowledged);
+  assert.ok(afterRoom);
 });
 
 it('keeps history within its bytes, forgets the oldest first, and goes on from what it kept', async (t) => {
