@@ -4,8 +4,8 @@
  *
  *   sudo ./proxima bench memory [--seconds N] [--check]     (needs root: it runs in a network namespace of its own)
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createHttpClient } from '../api/http-client.ts';
 import { loadKubeconfig } from '../api/kubeconfig.ts';
@@ -13,8 +13,8 @@ import type { Site } from '../api/kinds/mesh.ts';
 import { Resources } from '../api/resources.ts';
 import { createAuthority, createRegionAuthority, issueToFiles } from '../certs/authority.ts';
 import { spiffe } from '../certs/names.ts';
-import { daemonArgv, daemonEnv, type DaemonVerb } from '../cli/daemon-command.ts';
 import { removeNode } from '../edge/agent/containerd.ts';
+import { Daemons } from '../test/kit/daemons.ts';
 import { inOwnNetns } from '../test/kit/own-netns.ts';
 
 const LAN = '10.77.0.1';
@@ -34,44 +34,6 @@ function memoryOf(pid: number): Memory {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const mib = (field: string): number => Math.round(Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)?.[1]) / 1024);
   return { rss: mib('VmRSS'), own: mib('RssAnon') };
-}
-
-class Daemons {
-  readonly #dir: string;
-  readonly #children = new Map<string, ChildProcess>();
-
-  constructor(dir: string) {
-    this.#dir = dir;
-  }
-
-  async start(name: string, verb: DaemonVerb, config: object): Promise<void> {
-    const file = join(this.#dir, `${name.replace(' ', '-')}.json`);
-    writeFileSync(file, JSON.stringify(config));
-    const logFile = `${file}.log`;
-    const log = openSync(logFile, 'w');
-    const [command = '', ...args] = daemonArgv(verb, file);
-    const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, ...daemonEnv(this.#dir) } });
-    closeSync(log);
-    this.#children.set(name, child);
-    for (const end = Date.now() + 60_000; !readFileSync(logFile, 'utf8').includes('is Ready'); await new Promise((r) => setTimeout(r, 100))) {
-      if (child.exitCode !== null || Date.now() > end) throw new Error(`${name} is not Ready: ${readFileSync(logFile, 'utf8').slice(-1500)}`);
-    }
-  }
-
-  memory(): ReadonlyMap<string, Memory> {
-    return new Map([...this.#children].map(([name, child]) => [name, memoryOf(child.pid ?? 0)]));
-  }
-
-  async stop(): Promise<void> {
-    for (const child of [...this.#children.values()].reverse()) {
-      if (child.exitCode !== null) continue;
-      const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGTERM');
-      await Promise.race([gone, new Promise((r) => setTimeout(r, 5_000))]);
-      if (child.exitCode === null) child.kill('SIGKILL');
-    }
-    this.#children.clear();
-  }
 }
 
 async function startAll(dir: string, daemons: Daemons): Promise<void> {
@@ -128,7 +90,7 @@ async function main(argv: readonly string[]): Promise<void> {
     await run('1', () => new Promise((r) => setTimeout(r, 5_000)));
     await run('2', async (daemons) => {
       await new Promise((r) => setTimeout(r, seconds * 1000));
-      report(daemons.memory(), argv.includes('--check'));
+      report(new Map([...daemons.pids].map(([name, pid]) => [name, memoryOf(pid)])), argv.includes('--check'));
     });
   } finally {
     rmSync(dir, { recursive: true, force: true });
