@@ -41,7 +41,7 @@ class Sites {
   #since = 0;
 
   constructor(dir: string, port: number, names: readonly string[]) {
-    this.#children = Array.from({ length: PROCESSES }, (_, k) => fork(join(import.meta.dirname, 'reconnect-sites.ts'), [dir, `127.0.0.1:${port}`, ...names.filter((_n, i) => i % PROCESSES === k)]));
+    this.#children = Array.from({ length: PROCESSES }, (_, k) => fork(join(import.meta.dirname, '../test/kit/uplinks-process.ts'), [dir, `127.0.0.1:${port}`, ...names.filter((_n, i) => i % PROCESSES === k)]));
     for (const child of this.#children) child.on('message', (m) => this.#take(m as Said));
     this.mark();
   }

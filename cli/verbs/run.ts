@@ -1,9 +1,10 @@
 /** demo, test, bench: the commands of the README. */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { MeshError } from '../../api/errors.ts';
+import { table } from '../output.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -28,10 +29,17 @@ async function test(patterns: readonly string[], options: { readonly level?: str
   process.exitCode = await run(process.execPath, [join(root, 'test', 'run.ts'), ...args, ...patterns]);
 }
 
+/** What a benchmark says of itself: the first sentence of its file. */
+function aboutOf(file: string): string {
+  const head = readFileSync(file, 'utf8').slice(0, 1_000).split('*/')[0] ?? '';
+  const text = head.replaceAll(/^\/\*\*|^ \*/gm, '').replaceAll(/\s+/g, ' ').trim();
+  return /^.+?(?=[.:;?(] | \(|$)/.exec(text)?.[0] ?? '';
+}
+
 async function bench(name: string | undefined, args: readonly string[]): Promise<void> {
   const known = readdirSync(join(root, 'bench')).filter((f) => f.endsWith('.ts')).map((f) => f.slice(0, -3)).sort();
   if (name === undefined) {
-    console.log(`benchmarks: ${known.join(', ')}`);
+    console.log(table(['NAME', 'WHAT'], known.map((n) => [n, aboutOf(join(root, 'bench', `${n}.ts`))])));
     console.log(`next: sudo ./proxima bench ${known[0] ?? 'NAME'}`);
     return;
   }

@@ -1,6 +1,6 @@
 /** The command line as a program: its map, its refusals with exit codes, and what it prints of a real region and a real global scheduler. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -99,6 +99,15 @@ it('refuses bad input in one line with what to do, and its exit code', async (t)
       assert.not.match(ended.err, /\n {4}at /);
     }));
   }
+});
+
+it('lists every benchmark with what it measures', async () => {
+  const { out } = await cli('bench');
+  const [head = '', ...lines] = out.trim().split('\n');
+  assert.match(head, /^NAME +WHAT$/);
+  const names = readdirSync(join(import.meta.dirname, '../../bench')).filter((f) => f.endsWith('.ts')).map((f) => f.slice(0, -3));
+  for (const name of names) assert.ok(lines.some((l) => new RegExp(`^${name} +[A-Z].{8,}`).test(l)), name);
+  assert.match(lines.at(-1) ?? '', /^next: /);
 });
 
 it('makes an authority, signs, rotates, and replaces nothing by accident', async (t) => {

@@ -1,9 +1,9 @@
 /** Some sites of `bench reconnect`, in a process of their own: each with its certificate and a real uplink. Says over IPC when one connects. */
 import { join } from 'node:path';
-import { silentLogger } from '../base/log.ts';
-import { loadIdentity } from '../certs/enrol.ts';
-import { ControlStream } from '../gateway/control.ts';
-import { Uplink } from '../gateway/edge/uplink.ts';
+import { silentLogger } from '../../base/log.ts';
+import { loadIdentity } from '../../certs/enrol.ts';
+import { ControlStream } from '../../gateway/control.ts';
+import { Uplink } from '../../gateway/edge/uplink.ts';
 
 const [dir = '', gateway = '', ...sites] = process.argv.slice(2);
 const signal = new AbortController().signal;
