@@ -22,6 +22,7 @@ import { loadKubeconfig, type Access } from '../api/kubeconfig.ts';
 import { Resources } from '../api/resources.ts';
 import { daemonEnv, daemonFlags } from '../cli/daemon-command.ts';
 import { hasEtcd, startEtcd } from '../test/kit/etcd.ts';
+import { median, quantile } from '../test/kit/quantile.ts';
 
 const FLOOR = 3_000;
 const CLIENTS = 16;
@@ -60,8 +61,7 @@ async function drive(objects: number, pid: number, create: (client: number, i: n
   const seconds = (performance.now() - started) / 1000;
   const each = (us: number): number => Math.round(us / objects);
   const [serverCpuUs, clientCpuUs] = [each(cpuUs(pid) - before[0]), each(cpuUs(process.pid) - before[1])];
-  times.sort((a, b) => a - b);
-  const at = (q: number): number => Number((times[Math.floor(q * (times.length - 1))] ?? Number.NaN).toFixed(2));
+  const at = (q: number): number => Number(quantile(times, q).toFixed(2));
   return { perSecond: Math.round(objects / seconds), p50Ms: at(0.5), p99Ms: at(0.99), serverCpuUs, clientCpuUs };
 }
 
@@ -183,7 +183,6 @@ async function main(argv: readonly string[]): Promise<void> {
       const show = (name: string, r: Round): string => `${name} ${r.perSecond}/s p50 ${r.p50Ms} ms p99 ${r.p99Ms} ms, CPU us each: server ${r.serverCpuUs} (${Math.round(1e6 / r.serverCpuUs)} creates/CPU-s), client ${r.clientCpuUs}`;
       console.log(`round ${round}: ${show('API', mine)}${other === null ? '' : `; ${show('etcd', other)}; ratio ${(mine.perSecond / other.perSecond).toFixed(2)}`}`);
     }
-    const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
     const perSecond = median(results.map((r) => r.ours.perSecond));
     const best = Math.max(...results.map((r) => r.ours.perSecond));
     const perCpuSecond = Math.round(1e6 / Math.min(...results.map((r) => r.ours.serverCpuUs)));

@@ -13,14 +13,13 @@ import { spawnSync } from 'node:child_process';
 import type { GoalEntry } from '../api/goal.ts';
 import { Lab, ip, macOf, whyNoDroplets, type Droplet } from '../test/kit/droplets.ts';
 import { ethernet, geneve, udp } from '../test/kit/packets.ts';
+import { median, quantile } from '../test/kit/quantile.ts';
 import { GATEWAY_MAC } from '../dataplane/transit/links.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
 const VNI = 77;
 const [A, B, C] = ['192.168.50.11', '192.168.50.12', '192.168.50.13'] as const;
 const POD_MTU = 1450;
-const percentile = (all: readonly number[], p: number): number => all.toSorted((x, y) => x - y)[Math.floor((all.length - 1) * p)] ?? 0;
-const median = (all: readonly number[]): number => percentile(all, 0.5);
 
 const why = whyNoDroplets() ?? (spawnSync('iperf3', ['--version']).error === undefined ? null : 'iperf3 is not installed');
 if (why !== null) {
@@ -113,7 +112,7 @@ async function programs({ lab, a }: Hosts): Promise<void> {
   console.log(`programs, ns a packet: the measure (an empty program with one lookup) ${median(of(0)).toFixed(0)}`);
   for (const [i, [name]] of cases.entries()) {
     const ratios = turns.map((t) => (t[i + 1] ?? 0) / (t[0] ?? 1));
-    console.log(`  ${name} ${median(of(i + 1)).toFixed(0)}: ${median(ratios).toFixed(2)} times, p99 ${percentile(ratios, 0.99).toFixed(2)} (floor 3)`);
+    console.log(`  ${name} ${median(of(i + 1)).toFixed(0)}: ${median(ratios).toFixed(2)} times, p99 ${quantile(ratios, 0.99).toFixed(2)} (floor 3)`);
   }
 }
 

@@ -11,6 +11,7 @@ import { assertFits, totalOf } from './exact/compare.ts';
 import { nearestPlan } from './exact/nearest.ts';
 import { createModel, plainSite, type Model, type Placements } from '../scheduler/global/model.ts';
 import { plan, Replanner, type Plan } from '../scheduler/global/planner.ts';
+import { quantile } from '../test/kit/quantile.ts';
 
 function random(seed: number): () => number {
   let s = seed >>> 0;
@@ -49,11 +50,6 @@ function makeModel(sites: number, applications: number, regions: number): Model 
 }
 
 const placementsOf = (p: Plan): Placements => new Map([...p.applications].map(([k, a]) => [k, a.sites]));
-
-function quantile(values: readonly number[], q: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
-}
 
 interface Rounds {
   /** Plans before the first that counts, and plans that count. */

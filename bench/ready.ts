@@ -21,6 +21,7 @@ import { buildImages, VM_IMAGE, WEB_IMAGE } from '../edge/images/build.ts';
 import { edgeNode } from '../test/kit/edge-node.ts';
 import { memoryClient } from '../test/kit/memory-client.ts';
 import { inOwnNetns } from '../test/kit/own-netns.ts';
+import { median, quantile } from '../test/kit/quantile.ts';
 
 const place = { tenant: 'acme', namespace: 'default' };
 const FLOOR = 1.3;
@@ -110,9 +111,8 @@ async function qemuAlone(dir: string, spec: MachineSpec, template: string): Prom
 }
 
 function line(what: string, base: readonly number[], ours: readonly number[]): number {
-  const q = (values: readonly number[], p: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? 0;
-  const ratio = q(ours, 0.5) / q(base, 0.5);
-  console.log(`${what.padEnd(10)} alone p50 ${q(base, 0.5).toFixed(0)} ms, p99 ${q(base, 0.99).toFixed(0)} ms   agent p50 ${q(ours, 0.5).toFixed(0)} ms, p99 ${q(ours, 0.99).toFixed(0)} ms   ratio ${ratio.toFixed(2)} (floor ${FLOOR})`);
+  const ratio = median(ours) / median(base);
+  console.log(`${what.padEnd(10)} alone p50 ${median(base).toFixed(0)} ms, p99 ${quantile(base, 0.99).toFixed(0)} ms   agent p50 ${median(ours).toFixed(0)} ms, p99 ${quantile(ours, 0.99).toFixed(0)} ms   ratio ${ratio.toFixed(2)} (floor ${FLOOR})`);
   return ratio;
 }
 

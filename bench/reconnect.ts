@@ -20,6 +20,7 @@ import { type Authority, createAuthority, createRegionAuthority, issueToFiles } 
 import { spiffe } from '../certs/names.ts';
 import { Daemons } from '../test/kit/daemons.ts';
 import { inOwnNetns } from '../test/kit/own-netns.ts';
+import { quantile } from '../test/kit/quantile.ts';
 
 const PORTS = { api: 6443, goal: 50_051, mux: 7443, enrol: 7444, bare: 7445 } as const;
 const PROCESSES = 2;
@@ -70,8 +71,7 @@ async function until(what: string, look: () => Promise<boolean> | boolean): Prom
 }
 
 const quantiles = (times: ReadonlyMap<string, number>): string => {
-  const sorted = [...times.values()].sort((a, b) => a - b);
-  const at = (q: number): string => `${Math.round(sorted[Math.floor(q * (sorted.length - 1))] ?? Number.NaN)}`;
+  const at = (q: number): number => Math.round(quantile([...times.values()], q));
   return `p50 ${at(0.5)} p99 ${at(0.99)} last ${at(1)} ms`;
 };
 

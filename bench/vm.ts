@@ -20,6 +20,7 @@ import { VmRuntime } from '../edge/agent/vm/runtime.ts';
 import { VmSender } from '../edge/agent/vm/send.ts';
 import { buildImages, compileGuest } from '../edge/images/build.ts';
 import { inOwnNetns } from '../test/kit/own-netns.ts';
+import { quantile } from '../test/kit/quantile.ts';
 import { VethNetwork } from '../test/kit/veth-network.ts';
 
 const MBIT = 100;
@@ -29,7 +30,6 @@ const refused = await inOwnNetns(import.meta.filename, () => buildImages(cache))
 if (refused !== null) throw new Error(refused);
 const [requests, moves] = [Number(process.argv[2] ?? 300), Number(process.argv[3] ?? 4)];
 
-const quantile = (values: readonly number[], p: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? 0;
 
 /** Milliseconds on a processor so far, all threads. */
 function cpuOf(pid: number): number {
