@@ -8,7 +8,7 @@ import { PORTS } from './mesh.ts';
 import { Narrator, placementOf, shortName } from './narrator.ts';
 import { OnlyOne } from './only-one.ts';
 import { type Report, seconds, until } from './report.ts';
-import { simulateDay } from './simulated.ts';
+import { simulateDays } from './simulated.ts';
 import type { Stage } from './stage.ts';
 import { Traffic } from './traffic.ts';
 
@@ -134,7 +134,7 @@ export class Story {
       const last = facts.clients.flatMap((c) => APPLICATIONS.map((a) => this.#last.get(`${c.region} ${a}`)));
       return last.every((r) => r !== undefined && (r.ok > 0 || r.sent === 0)) ? true : null;
     }, 1_000);
-    [this.simulated] = await Promise.all([simulateDay(this.stage), sleep(12_000)]); // the plan for this traffic settles
+    [this.simulated] = await Promise.all([simulateDays(this.stage), sleep(12_000)]); // the plan for this traffic settles
     const from = Date.now();
     await sleep(8_000);
     await this.tell();

@@ -42,7 +42,7 @@ async function simulate(scenario: string, o: Options): Promise<void> {
 export function register(program: Command): void {
   program
     .command('simulate <scenario>')
-    .description('what the scheduler would do over hours or days, beside other policies: a file, or small, failures, day-1000-sites')
+    .description('what the scheduler would do over hours or days, beside other policies: a file, or small, failures, mornings, day-1000-sites')
     .option('--out <dir>', 'where the report and its charts go', 'simulation')
     .option('--policies <list>', 'instead of those of the scenario, separated by commas')
     .option('-o, --output <format>', 'table, json or yaml')

@@ -140,7 +140,7 @@ export interface PolicyFigures {
 const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0);
 
 export function figuresOf(policy: string, c: Counts, regions: readonly string[], applications: number, days: number): PolicyFigures {
-  const [requests, within, failed] = [sum(c.requests), sum(c.within), sum(c.failed)];
+  const [requests, within, failed] = [sum(c.requests), sum(c.within), Math.max(0, sum(c.failed))];
   const served = requests - failed;
   return {
     policy, requests, within, answered: c.answered, late: Math.max(0, served - within), failed,

@@ -84,4 +84,15 @@ it('refuses a scenario that is not there, and a goal that light cannot reach', (
   assert.throws(() => loadScenario('nowhere'), /no scenario "nowhere"/);
 });
 
+it('starts instances before a rise that the days before had, where prediction is on: fewer requests are late or failed, and nothing moves more', () => {
+  const r = runScenario(loadScenario('mornings'), { policies: ['ours', 'ours-predicting'] });
+  const [react, predict] = [named(r, 'ours'), named(r, 'ours-predicting')];
+  const rise = react.points.findIndex((p) => p.requests > 1.5 * (react.points[0]?.requests ?? 0));
+  const before = (p: PolicyFigures): number => (p.points[rise - 1]?.instanceHours ?? 0) * 4;
+  assert.ok(rise > 1 && before(predict) >= before(react) + 2, `${before(predict)} and ${before(react)} instances before the rise`);
+  const missed = (p: PolicyFigures): number => (p.requests - p.answered) / p.requests;
+  assert.ok(missed(predict) < missed(react) / 4, `${missed(predict)} and ${missed(react)} late or failed`);
+  assert.ok(predict.moves <= react.moves && predict.cost < react.cost * 1.25);
+});
+
 run();
