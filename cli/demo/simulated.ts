@@ -57,8 +57,8 @@ function predictedStart(report: Report, morning: Run): void {
   const spared = missed(react) - missed(predict);
   const isSame = i > 0 && beforeRise(predict) === i && Math.abs(react.requests - predict.requests) < 1;
   report.check(
-    'prediction of the day: instances started before the rise (simulated, two days learned)',
-    `at ${clock}, before any of it is measured, ${more.toFixed(1)} run instead of ${few.toFixed(1)}; then ${percent(missed(predict) / predict.requests)} of requests late or failed instead of ${percent(missed(react) / react.requests)} (${Math.round(spared / 1000)} thousand spared), moves ${react.moves} -> ${predict.moves}, cost ${react.cost.toFixed(0)} -> ${predict.cost.toFixed(0)}`,
+    'prediction of the day: instances started before the rise (simulated, one day learned)',
+    `from ${clock} on, before any of it is measured, ${more.toFixed(1)} run instead of ${few.toFixed(1)}; then ${percent(missed(predict) / predict.requests)} of requests late or failed instead of ${percent(missed(react) / react.requests)} (${Math.round(spared / 1000)} thousand spared), moves ${react.moves} -> ${predict.moves}, cost ${react.cost.toFixed(0)} -> ${predict.cost.toFixed(0)}`,
     isSame && more >= few + 1 && spared > 0 && missed(predict) < missed(react) / 2 && predict.moves <= react.moves,
   );
 }
