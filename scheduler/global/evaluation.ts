@@ -36,6 +36,8 @@ export class Evaluation {
   #p!: Problem;
   #flat = 0;
   #isPinned = false;
+  /** Points of the instances that are missing. */
+  #short = 0;
   /** Candidates that serve today; empty while moves are not counted. */
   readonly #base: number[] = [];
   /** Instances that all demand asks for at one site; at several it is never fewer. */
@@ -162,30 +164,22 @@ export class Evaluation {
   /** `nearest`: points of everyone at the best site; the loads are those of that. */
   #finish(open: readonly number[], nearest: number, moves: number, limit: number): number {
     const p = this.#p;
-    const staff = this.#staff;
-    let points = nearest;
-    if (staff.fits(open)) {
-      this.#routing.settle(open);
-      this.isCrowded = false;
-    } else {
-      if (this.isPacking && nearest + this.#packing.losesAtLeast(open) + this.#moneyAtLeast(open) + moves >= limit) return Number.POSITIVE_INFINITY;
-      points = this.#crowded(open, this.room);
-    }
-    let short = staff.count(open);
-    if (short < 0) {
-      // more than instances.max or the ceiling allow: what is left of them decides who serves how much
-      points = this.#crowded(open, this.n);
-      short = Math.max(0, staff.recount(open));
-    }
-    if (this.isPacking && short === 0 && open.length > 1 && this.unserved === 0 && !this.isCrowded && this.#packing.mayGain(open)) {
+    if (this.isPacking && !this.#staff.fits(open) && nearest + this.#packing.losesAtLeast(open) + this.#moneyAtLeast(open) + moves >= limit) return Number.POSITIVE_INFINITY;
+    let points = this.#staffed(open, nearest);
+    if (this.isPacking && this.#short === 0 && open.length > 1 && this.unserved === 0 && !this.isCrowded && this.#packing.mayGain(open)) {
       const packed = this.#packing.pack(open, nearest, points, limit - moves);
       if (packed !== null) {
-        points = packed;
-        short = Math.max(0, staff.count(open));
+        const short = this.#staff.count(open);
+        if (short >= 0) [points, this.#short] = [packed, short];
+        else {
+          // instances.max or the ceiling leave fewer than were filled
+          this.#routing.sum(open);
+          points = this.#staffed(open, nearest);
+        }
       }
     }
-    this.broken = short + (p.total === 0 ? 0 : (this.unserved / p.total) * UNSERVED);
-    const { asked } = staff;
+    this.broken = this.#short + (p.total === 0 ? 0 : (this.unserved / p.total) * UNSERVED);
+    const { asked } = this.#staff;
     for (let i = 0; i < open.length; i++) {
       const c = open[i] as number;
       points += Math.max(this.n[c] as number, asked[c] as number) * (p.points[c] as number);
@@ -194,6 +188,22 @@ export class Evaluation {
     this.points = points + this.broken;
     this.score = this.points + moves;
     return this.score;
+  }
+
+  /** Points of the demand where it has room, and the instances for it; the loads are those of everyone at the best site. */
+  #staffed(open: readonly number[], nearest: number): number {
+    const staff = this.#staff;
+    let points = nearest;
+    if (staff.fits(open)) {
+      this.#routing.settle(open);
+      this.isCrowded = false;
+    } else points = this.#crowded(open, this.room);
+    this.#short = staff.count(open);
+    if (this.#short >= 0) return points;
+    // more than instances.max or the ceiling allow: what is left of them decides who serves how much
+    points = this.#crowded(open, this.n);
+    this.#short = Math.max(0, staff.recount(open));
+    return points;
   }
 
   #places(open: readonly number[]): number {

@@ -62,12 +62,12 @@ const NO_KEYS: readonly string[] = [];
 /** Of so few applications the demand is moved to fill instances. */
 const PACKED_UP_TO = 100;
 
-function settingOf(model: Model, now: number, nearest: Nearest): Setting {
+function settingOf(model: Model, reported: Placements, now: number, nearest: Nearest): Setting {
   const siteIndex = new Map(model.sites.map((s, i) => [s.name, i]));
   const capacity = new Capacity(model);
   const search = new Search();
   search.isPacking = model.applications.length <= PACKED_UP_TO;
-  return { model, now, capacity, siteIndex, problems: new Problems(model, capacity, siteIndex, nearest), search };
+  return { model, now, capacity, siteIndex, problems: new Problems(model, capacity, siteIndex, nearest, reported), search };
 }
 
 /** Most demand first, then by name. Independent of the order of input. */
@@ -76,30 +76,35 @@ function inOrder(model: Model): readonly ApplicationModel[] {
   return model.applications.toSorted((a, b) => (rps.get(b) as number) - (rps.get(a) as number) || (a.key < b.key ? -1 : 1));
 }
 
-/** A plan for so few applications is looked at again as what runs, until nothing of it would change. */
+/** A plan for so few applications is looked at again as what runs, until nothing of it would change or what was before comes back: then that stays. */
 const AGAIN_UP_TO = 300;
-const AGAIN_ROUNDS = 4;
+const AGAIN_ROUNDS = 6;
 
 export function plan(model: Model, current: Placements, now: number): Plan {
   const nearest = new Nearest(model);
-  let { made, isNew } = planOnce(model, current, current, now, nearest);
+  let made = planOnce(model, current, current, now, nearest);
   if (model.applications.length > AGAIN_UP_TO) return made;
-  for (let round = 0; round < AGAIN_ROUNDS && isNew; round++) {
+  const seen = [current];
+  for (let round = 0; round < AGAIN_ROUNDS && !seen.some((before) => isAsBefore(before, made)); round++) {
     const from = new Map([...made.applications].map(([key, a]) => [key, a.sites]));
-    const next = planOnce(model, from, current, now, nearest);
-    isNew = next.isNew || model.applications.some((a) => !isSamePlace(from.get(a.key) ?? [], next.made.applications.get(a.key)?.sites ?? []));
-    made = next.made;
+    seen.push(from);
+    made = planOnce(model, from, current, now, nearest);
   }
   return made;
 }
 
-function isSamePlace(a: readonly SiteInstances[], b: readonly SiteInstances[]): boolean {
-  return a.length === b.length && a.every((x, i) => x.site === b[i]?.site && x.instances === b[i]?.instances);
+/** An application that was not known before has changed, even if it has no place. */
+function isAsBefore(before: Placements, { applications }: Plan): boolean {
+  return [...applications].every(([key, a]) => isSamePlace(before.get(key) ?? null, a.sites));
+}
+
+function isSamePlace(a: readonly SiteInstances[] | null, b: readonly SiteInstances[]): boolean {
+  return a !== null && a.length === b.length && a.every((x, i) => x.site === b[i]?.site && x.instances === b[i]?.instances);
 }
 
 /** `current` is what the plan begins with; its changes are told from what there is, `reported`. */
-function planOnce(model: Model, current: Placements, reported: Placements, now: number, nearest: Nearest): { readonly made: Plan; readonly isNew: boolean } {
-  const setting = settingOf(model, now, nearest);
+function planOnce(model: Model, current: Placements, reported: Placements, now: number, nearest: Nearest): Plan {
+  const setting = settingOf(model, reported, now, nearest);
   const { capacity, siteIndex } = setting;
   const apart = apartOf(model.applications);
   const decider = new Decider(setting);
@@ -118,7 +123,7 @@ function planOnce(model: Model, current: Placements, reported: Placements, now: 
   const counts = countInstances(entries, ledger.at, siteIndex, capacity, used);
   const around = composing(setting, used, (key) => ledger.placeOf(key), (key) => apart.get(key) ?? NO_KEYS);
   const applications = new Map(entries.map((e) => [e.app.key, compose(e, counts.get(e.app.key) ?? [], around, reported.get(e.app.key) ?? [])]));
-  return { made: { at: now, applications, used, changed: [...applications.values()].filter((a) => a.changes.length > 0).map((a) => a.key) }, isNew };
+  return { at: now, applications, used, changed: [...applications.values()].filter((a) => a.changes.length > 0).map((a) => a.key) };
 }
 
 /** Instances that run on at a site out of reach still take of it. */
@@ -144,7 +149,7 @@ export class Replanner {
 
   constructor(model: Model, previous: Plan) {
     this.#nearest = new Nearest(model);
-    this.#setting = settingOf(model, previous.at, this.#nearest);
+    this.#setting = settingOf(model, NOTHING, previous.at, this.#nearest);
     this.#byKey = new Map(model.applications.map((a) => [a.key, a]));
     this.#plans = new Map(previous.applications);
     this.#used = previous.used.slice();
@@ -195,3 +200,4 @@ export class Replanner {
 }
 
 const NO_SITES: readonly PlannedSite[] = [];
+const NOTHING: Placements = new Map();

@@ -2,8 +2,8 @@
 import { candidatesOf, MOST, type Nearest } from './candidates.ts';
 import type { Capacity } from './capacity.ts';
 import { avoided, refusedByPolicy, selects, standingOf } from './eligible.ts';
-import type { ApplicationModel, Model, SiteInstances, SiteModel } from './model.ts';
-import { AFFINITY_MS, goalPenalty, goalsOf, groupOf, UNKNOWN_RTT_MS, weightsOf } from './objective.ts';
+import type { ApplicationModel, Model, Placements, SiteInstances, SiteModel } from './model.ts';
+import { AFFINITY_MS, goalPenalty, goalsOf, goalWeight, groupOf, UNKNOWN_RTT_MS, weightsOf } from './objective.ts';
 
 /** A goal is still met from the site that serves a region today when it is missed by no more than this: noise moves nothing. */
 export const GOAL_TOLERANCE = 1.15;
@@ -55,6 +55,7 @@ const EVER = 10_000;
 /** Of the candidates of before; others are to be found as well. */
 const MOST_KEPT = 32;
 const NONE: ReadonlyMap<number, number> = new Map();
+const NOBODY = new Float64Array(0);
 
 type Row = ApplicationModel['demand'][number];
 
@@ -87,12 +88,15 @@ export class Problems {
   readonly capacity: Capacity;
   readonly #index: ReadonlyMap<string, number>;
   readonly #nearest: Nearest;
+  readonly #reported: Placements;
   #arena = new Arena();
   /** Without a spread every site is a place of its own. */
   readonly #alone = Int32Array.from({ length: MOST }, (_, i) => i);
 
-  constructor(model: Model, capacity: Capacity, siteIndex: ReadonlyMap<string, number>, nearest: Nearest) {
+  /** `reported`: what there is, though a plan may begin with something else: what was there may come back where nothing new may. */
+  constructor(model: Model, capacity: Capacity, siteIndex: ReadonlyMap<string, number>, nearest: Nearest, reported: Placements) {
     this.model = model;
+    this.#reported = reported;
     this.capacity = capacity;
     this.#index = siteIndex;
     this.#nearest = nearest;
@@ -122,7 +126,7 @@ export class Problems {
     const always = keep.slice(0, MOST_KEPT);
     for (const s of today.keys()) if (s >= 0) always.push(s);
     const sites = candidatesOf(this.model, this.#nearest, { app, always, regions: order.map((r) => regions[r] as number), allows });
-    const [rtt, unit] = this.#ways(app, regions, sites, isPrior, beside);
+    const [rtt, unit] = this.#ways(app, isPrior ? NOBODY : rps, total, regions, sites, beside);
     const { instances, spread, cost } = app.policy;
     const limits = { perInstance: app.perInstance, min: instances.min, max: instances.max, groups: spread?.min ?? 1, ceiling: cost?.ceiling ?? Number.POSITIVE_INFINITY };
     const problem: Problem = { regions: R, candidates: sites.length, rps, order, total, rtt, unit, ...this.#perSite(app, sites, sizes, today, now), ...limits };
@@ -159,26 +163,29 @@ export class Problems {
     if (app.policy.latency === undefined || small.isPrior) return;
     const C = small.problem.candidates;
     const weight = weightsOf(app.policy).latency;
+    const { rps, total } = small.problem;
     for (const [r, c] of ways) {
       const ms = small.problem.rtt[r * C + c] as number;
       const goals = goalsOf(app.policy, this.model.clientRegions[small.regions[r] as number] ?? '');
-      small.problem.unit[r * C + c] = weight * ms - this.#liking(app, small.sites[c] as number, beside) + goalPenalty(goals, ms, GOAL_TOLERANCE);
+      small.problem.unit[r * C + c] = weight * ms - this.#liking(app, small.sites[c] as number, beside) + goalPenalty(goals, ms, GOAL_TOLERANCE, goalWeight(rps[r] as number, total, app.perInstance));
     }
   }
 
-  #ways(app: ApplicationModel, regions: readonly number[], sites: readonly number[], isPrior: boolean, beside: ReadonlySet<number>): [Float64Array, Float64Array] {
+  /** `rps` by row; empty = nobody was seen, and nobody has a goal. */
+  #ways(app: ApplicationModel, rps: Float64Array, total: number, regions: readonly number[], sites: readonly number[], beside: ReadonlySet<number>): [Float64Array, Float64Array] {
     const [C, S] = [sites.length, this.model.sites.length];
     const [rtt, unit] = [this.#arena.take(regions.length * C), this.#arena.take(regions.length * C)];
     const weight = weightsOf(app.policy).latency;
     const likes = app.policy.sites?.preferred === undefined && beside.size === 0 ? null : sites.map((s) => this.#liking(app, s, beside));
     for (let i = 0; i < regions.length; i++) {
       const region = regions[i] as number;
-      const goals = isPrior ? [] : goalsOf(app.policy, this.model.clientRegions[region] ?? '');
+      const goals = rps.length === 0 ? [] : goalsOf(app.policy, this.model.clientRegions[region] ?? '');
+      const late = goals.length === 0 ? 0 : goalWeight(rps[i] as number, total, app.perInstance);
       for (let c = 0; c < C; c++) {
         const raw = this.model.rtt[region * S + (sites[c] as number)] as number;
         const ms = raw === raw ? raw : UNKNOWN_RTT_MS;
         rtt[i * C + c] = ms;
-        unit[i * C + c] = weight * ms - (likes === null ? 0 : (likes[c] as number)) + (goals.length === 0 ? 0 : goalPenalty(goals, ms, 1));
+        unit[i * C + c] = weight * ms - (likes === null ? 0 : (likes[c] as number)) + (goals.length === 0 ? 0 : goalPenalty(goals, ms, 1, late));
       }
     }
     return [rtt, unit];
@@ -198,10 +205,12 @@ export class Problems {
   }
 
   /** A site that only keeps what it has gets nothing new; one that is back gets its instances at the rate of the policy. */
-  #allowed(app: ApplicationModel, site: SiteModel, has: number, now: number): number {
-    if (standingOf(app.policy, site, now) !== 'open') return has;
+  #allowed(app: ApplicationModel, site: SiteModel, planned: number, now: number): number {
     const rate = app.policy.failback?.maxPerMinute;
-    if (rate === undefined || site.since <= 0) return EVER;
+    const isOpen = standingOf(app.policy, site, now) === 'open';
+    if (isOpen && (rate === undefined || site.since <= 0)) return EVER;
+    const has = Math.max(planned, this.#reported.get(app.key)?.find((s) => s.site === site.name)?.instances ?? 0);
+    if (!isOpen || rate === undefined) return has;
     const since = now - site.since - (app.policy.failback?.stabilisationSeconds ?? 10) * 1000;
     // counted from when it came back, not from the plan before: otherwise each plan would add some
     return Math.min(EVER, Math.max(has, 1 + Math.floor((Math.max(0, since) / 60_000) * rate)));

@@ -7,6 +7,7 @@ import { asksFor, BELOW_MIN, OVER, PACKED_LOAD } from './objective.ts';
 import type { Problem } from './problem.ts';
 
 const EPSILON = 1e-9;
+const NO_TRADE = [-1, -1] as const;
 
 export class Staffing {
   /** By candidate: load, fewest instances that serve it, instances to have, and what the load asks for. */
@@ -108,10 +109,29 @@ export class Staffing {
         if (n >= (this.room[c] as number) || spent + (p.cost[c] as number) > p.ceiling + EPSILON) continue;
         if ((this.load[c] as number) / n > value) [best, value] = [c, (this.load[c] as number) / n];
       }
-      if (best < 0) break;
+      if (best < 0) {
+        const [dear, cheap] = this.#trade(open, p.ceiling - spent);
+        if (dear < 0) break;
+        this.n[dear] = (this.n[dear] as number) - 1;
+        this.n[cheap] = (this.n[cheap] as number) + 1;
+        spent += (p.cost[cheap] as number) - (p.cost[dear] as number);
+        best = cheap;
+      }
       this.n[best] = (this.n[best] as number) + 1;
       spent += p.cost[best] as number;
     }
+  }
+
+  /** A site where one instance less pays, with what is left, for two more at another; -1 = there is none. */
+  #trade(open: readonly number[], left: number): readonly [dear: number, cheap: number] {
+    const { cost } = this.#p;
+    for (const dear of open) {
+      if ((this.n[dear] as number) <= 1) continue;
+      for (const cheap of open) {
+        if (cheap !== dear && (this.n[cheap] as number) + 2 <= (this.room[cheap] as number) && 2 * (cost[cheap] as number) <= left + (cost[dear] as number) + EPSILON) return [dear, cheap];
+      }
+    }
+    return NO_TRADE;
   }
 
   /** Where an instance less leaves the others least busy; for money, per unit of it. */

@@ -4,6 +4,7 @@ import { hindrance, type Outlook } from './hindrance.ts';
 import type { SiteModel } from './model.ts';
 import { groupOf, UNKNOWN_RTT_MS } from './objective.ts';
 import type { Goal } from './planner.ts';
+import { GOAL_TOLERANCE } from './problem.ts';
 import { ms, perSecond } from './reasons.ts';
 
 const FEW = 2;
@@ -89,8 +90,15 @@ class Unmet {
     const free = sites.find((s) => this.#way(region, s) <= goal.goalMs && this.#against(s) === null);
     if (free === undefined) return `${this.#name(nearest)} (${ms(this.#way(region, nearest))}) ${this.#against(nearest) ?? ''}`;
     if (this.#e.kept !== null) return this.#e.kept;
+    if (this.#isTolerated(goal, region)) return this.#e.pinned ?? `it is missed by less than ${Math.round((GOAL_TOLERANCE - 1) * 100)} %, which moves nothing that runs; ${this.#name(free)} is ${ms(this.#way(region, free))} away`;
     if (this.#isMax) return `instances.max is ${this.#e.app.policy.instances.max}`;
     return this.#dear([free]) ?? `an instance at ${this.#name(free)} (${ms(this.#way(region, free))}) costs more than the share of demand there is worth`;
+  }
+
+  /** Did the goal count as met when it was decided, because what runs is almost as near? */
+  #isTolerated(goal: Goal, region: number): boolean {
+    const way = this.#way(region, this.#o.model.sites.findIndex((s) => s.name === goal.servedFrom));
+    return way > goal.goalMs && way <= goal.goalMs * GOAL_TOLERANCE && this.#e.serving.some((s) => s.site === goal.servedFrom);
   }
 
   /** What hinders one more instance at a site; null = nothing. */

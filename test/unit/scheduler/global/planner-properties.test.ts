@@ -15,6 +15,8 @@ const { it, run } = suite('planner properties', { timeoutMs: 110_000 });
 const WORLDS = 200;
 /** Of so many worlds one is planned again, and in another order. */
 const EACH = 4;
+/** Beyond those, where what seldom meets does: two that follow each other about, a goal missed by little, filled instances at their maximum, a rate of failback, a ceiling that two cheap instances fit under and one dear one does not. */
+const RARE = [663, 1246, 1686, 1695, 2442] as const;
 
 const judges = new Map<number, Judge>();
 function judgeOf(seed: number): Judge {
@@ -28,7 +30,7 @@ function judgeOf(seed: number): Judge {
 
 function each(step: number, check: (seed: number) => readonly string[]): void {
   const found: string[] = [];
-  for (let seed = 1; seed <= WORLDS; seed += step) found.push(...check(seed).map((v) => `world ${seed}: ${v}`));
+  for (const seed of [...Array.from({ length: WORLDS / step }, (_, i) => 1 + i * step), ...RARE]) found.push(...check(seed).map((v) => `world ${seed}: ${v}`));
   assert.equal(found.slice(0, 30).join('\n'), '', `${found.length} found`);
 }
 

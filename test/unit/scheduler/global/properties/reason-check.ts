@@ -50,6 +50,7 @@ const LEFT: readonly Form[] = [
   [form('(\\S+) (.+)'), (f, site, rest) => site === f.site && against(f, site, rest as string)],
 ];
 
+/** The first three say why nothing may be moved. */
 const KEPT: readonly Form[] = [
   [form('migration\\.allowed is false'), (f) => noMoves(f.app, f.j.now) === 'allowed'],
   [form('(\\d+) moves in the last hour; migration\\.maxMovesPerHour is (\\d+)'), (f, n, most) => noMoves(f.app, f.j.now) === 'maxMovesPerHour' && f.app.policy.migration?.maxMovesPerHour === Number(most) && f.app.movedAt.filter((t) => f.j.now - t < 3_600_000).length === Number(n)],
@@ -83,7 +84,12 @@ const MISSED: readonly Form[] = [
   [form('instances\\.max is (\\d+)'), (f, max) => f.app.policy.instances.max === Number(max) && total(f) >= Number(max)],
   [form('another one would cost more than cost\\.ceiling = (\\S+)'), (f, ceiling) => near(f).some((s) => f.j.hasRoom(f.app, s) && isBeyond(f, ceiling as string, [s]))],
   [form(`an instance at (\\S+) \\((${MS})\\) costs more than the share of demand there is worth`), (f, site, way) => isMs(way, f.j.rtt(f.client, site as string)) && f.j.hasRoom(f.app, siteOf(f, site as string)) && !isWorth(f, site as string)],
+  [form(`it is missed by less than 15 %, which moves nothing that runs; (\\S+) is (${MS}) away`), (f, site, way) => isTolerated(f) && isMs(way, f.j.rtt(f.client, site as string)) && near(f).some((s) => s.name === site && f.j.hasRoom(f.app, s))],
+  [form('(.+)'), (f, text) => isTolerated(f) && near(f).some((s) => f.j.hasRoom(f.app, s)) && holds(KEPT.slice(0, 3), f, text as string)],
 ];
+
+/** Missed by so little that what runs serves it still. */
+const isTolerated = (f: Facts): boolean => f.j.rtt(f.client, f.site) > f.goal && f.j.rtt(f.client, f.site) <= 1.15 * f.goal && flow(f, f.client, f.site) > 0;
 
 const near = (f: Facts): readonly ReturnType<typeof siteOf>[] => f.j.model.sites.filter((s) => f.j.rtt(f.client, s.name) <= f.goal);
 const goalsOf = (f: Facts, client: string): readonly number[] => (f.app.policy.latency ?? []).filter((g) => (g.clientRegion ?? client) === client).map((g) => g.milliseconds);
@@ -109,7 +115,7 @@ function unmet(f: Facts, text: string): boolean {
   m = parts(`client region (\\S+): (${MS}) from (\\S+), goal (\\S+) ms: (.+)`);
   if (m === null) return false;
   const [client, way, from, goal, rest] = m as [string, string, string, string, string];
-  const own = { ...f, client, goal: Number(goal) };
+  const own = { ...f, client, goal: Number(goal), site: from };
   return flow(f, client, from) > 0 && isMs(way, f.j.rtt(client, from)) && goalsOf(f, client).includes(Number(goal)) && (holds(MISSED, own, rest) || (rest === f.planned.kept && near(own).some((s) => f.j.hasRoom(f.app, s))));
 }
 

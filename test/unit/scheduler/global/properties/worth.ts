@@ -14,7 +14,11 @@ function points(f: Facts, client: string, site: string): number {
   const raw = f.j.rtt(client, site);
   const ms = Number.isNaN(raw) ? 500 : raw;
   const goals = new Map((f.app.policy.latency ?? []).filter((g) => (g.clientRegion ?? client) === client).map((g) => [`${g.milliseconds} ${g.percentile}`, g.milliseconds]));
-  const late = [...goals.values()].reduce((sum, goal) => sum + (ms > goal ? (50 * ms) / goal : 0), 0);
+  const rps = f.app.demand.find((d) => f.j.model.clientRegions[d.region] === client)?.rps ?? 0;
+  const filled = Math.max(1, rps / (0.7 * f.app.perInstance));
+  const share = rps / f.app.demand.reduce((sum, d) => sum + d.rps, 0);
+  const weight = rps > 0 ? Math.max(50, Math.min(2_000, (10 * filled) / share)) : 50;
+  const late = [...goals.values()].reduce((sum, goal) => sum + (ms > goal ? (weight * ms) / goal : 0), 0);
   return (f.app.policy.cost?.weights?.latency ?? 1) * ms - liking(f, site) + late;
 }
 
