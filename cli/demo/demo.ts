@@ -42,7 +42,11 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
     ['Everything at the cut site dies and boots again, without the cloud', killSite],
     ['The uplink returns', restoreUplink],
     ...(options.kills === true ? [['Any one process dies', surviveKills] satisfies [string, (s: Story) => Promise<void>]] : []),
-    ['A VM moves with its state', moveWithState],
+    ['A VM moves with its state', async (s) => {
+      await s.takenBack.start();
+      await moveWithState(s);
+    }],
+    ['A move turns out worse than predicted', (s) => s.takenBack.show()],
     ['Several groups at once, all or none', async (s) => void (isGone = await placeTogether(s))],
     ['Single services across the gateways, and refusals', async (s) => {
       await showPresences(s.stage, report, s.hot, s.stage.mesh.tokens.get(s.hot.name) ?? '');
@@ -65,6 +69,7 @@ export async function runDemo(options: DemoOptions): Promise<readonly CheckLine[
     story?.stopTicker();
     await story?.traffic.stop();
     await story?.onlyOne.end();
+    await story?.takenBack.end();
     process.removeListener('SIGINT', abort);
     process.removeListener('SIGTERM', abort);
     if (options.keep) tellKept(report);

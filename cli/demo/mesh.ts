@@ -116,7 +116,7 @@ export class Mesh {
       dataDir: join(dir, 'store'), api: { host: '0.0.0.0', port: PORTS.global, ...files }, rest: { host: '0.0.0.0', port: PORTS.rest, tls: false, openSteering: true },
       regions: this.facts.regions.map((r) => ({ name: r.name, kubeconfig: this.kubeconfig(r.name), broker: { url: `mqtts://${r.control.uplink ?? ''}:${PORTS.mqtt}`, ...files } })),
       clientRegions: this.facts.clients.map((c) => ({ name: c.region, cidrs: [c.cidr], ...at(c.region) })),
-      halfLifeMs: 4_000, mover: { stepMs: 1_000, drainMs: 4_000 }, failure: { suspectAfterMs: 2_000, downAfterMs: 8_000, returnAfterMs: 4_000 },
+      halfLifeMs: 4_000, mover: { stepMs: 1_000, drainMs: 6_000 }, failure: { suspectAfterMs: 2_000, downAfterMs: 8_000, returnAfterMs: 4_000 },
     }));
   }
 

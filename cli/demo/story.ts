@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import pc from 'picocolors';
 import type { Placement } from '../../api/kinds/mesh.ts';
 import type { ClientReport } from './client.ts';
-import type { SiteFacts } from './facts.ts';
+import type { ClientFacts, SiteFacts } from './facts.ts';
 import { PORTS } from './mesh.ts';
 import { Narrator, placementOf, shortName } from './narrator.ts';
 import { OnlyOne } from './only-one.ts';
 import { type Report, seconds, until } from './report.ts';
 import { simulateDays } from './simulated.ts';
 import type { Stage } from './stage.ts';
+import { TakenBack } from './taken-back.ts';
 import { Traffic } from './traffic.ts';
 
 export const EXAMPLE = join(import.meta.dirname, '..', '..', 'docs', 'examples', 'acme.yaml');
@@ -34,11 +35,13 @@ export class Story {
   readonly report: Report;
   readonly traffic = new Traffic();
   readonly onlyOne: OnlyOne;
+  readonly takenBack: TakenBack;
   readonly #narrator: Narrator;
   #last = new Map<string, ClientReport>();
   #ticker: NodeJS.Timeout | undefined;
   /** The edge site that the traffic shifts to, and whose uplink is cut: one without an instance so far. */
   #hot: SiteFacts;
+  /** The client region that the day leaves. */
   #cooling = '';
   /** Tells what was simulated while the morning's plan settled. */
   simulated: (report: Report) => void = () => undefined;
@@ -47,6 +50,7 @@ export class Story {
     this.stage = stage;
     this.report = report;
     this.onlyOne = new OnlyOne(this);
+    this.takenBack = new TakenBack(this);
     this.#narrator = new Narrator(stage, report, APPLICATIONS);
     this.#hot = stage.facts.sites.find((x) => x.kind === 'edge') as SiteFacts;
     this.traffic.onReport = (r) => this.#last.set(`${r.region} ${r.application}`, r);
@@ -79,6 +83,14 @@ export class Story {
   /** The client region beside it. */
   get hotClients(): string {
     return metroOf(this.#hot.name);
+  }
+
+  /** The site beside the clients that are silent by now, and they. */
+  get quiet(): { readonly site: SiteFacts; readonly clients: ClientFacts } {
+    const { sites, clients } = this.stage.facts;
+    const [site, region] = [sites.find((s) => metroOf(s.name) === this.#cooling), clients.find((c) => c.region === this.#cooling)];
+    if (site === undefined || region === undefined) throw new Error('the traffic has not shifted yet');
+    return { site, clients: region };
   }
 
   /** Tells what the scheduler decided since the last time. */

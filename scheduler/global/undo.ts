@@ -41,14 +41,18 @@ export interface UndoOptions {
 
 const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
 
-/** The sentence why the move is undone; null = it is not. */
+/**
+ * The sentence why the move is undone; null = it is not. Slowness is looked at first: a handshake that is under way when a sample ends counts as
+ * failed until the next one, and at a slow place more are.
+ */
 export function judgeTrial(site: string, trial: Trial, measured: readonly Measured[], options: UndoOptions = {}): string | null {
-  const { samples = 20, ratio = 1.25, marginMs = 5, failed: tolerated = 0.1 } = options;
-  const all = measured.reduce((n, m) => n + m.connections, 0);
-  if (trial.since === null || all < samples) return null;
-  const counted = measured.filter((m) => m.failed !== null);
-  const failures = counted.reduce((n, m) => n + m.connections * (m.failed ?? 0), 0) / Math.max(1, counted.reduce((n, m) => n + m.connections, 0));
-  if (counted.length > 0 && failures > tolerated) return `a move to ${site} was undone: ${(failures * 100).toFixed(0)} % of ${Math.round(all)} connections failed there`;
+  const { samples = 20, ratio = 1.25, marginMs = 5, failed = 0.1 } = options;
+  if (trial.since === null || measured.reduce((n, m) => n + m.connections, 0) < samples) return null;
+  const why = slower(trial, measured, { samples, ratio, marginMs }) ?? failing(measured, failed);
+  return why === null ? null : `a move to ${site} was undone: ${why}`;
+}
+
+function slower(trial: Trial, measured: readonly Measured[], { samples, ratio, marginMs }: Required<Omit<UndoOptions, 'failed'>>): string | null {
   const known = measured.flatMap((m) => {
     const p = trial.promised.find((x) => x.clientRegion === m.clientRegion);
     return p === undefined || m.latencyMs === null ? [] : [{ ...p, n: m.connections, latencyMs: m.latencyMs }];
@@ -60,7 +64,14 @@ export function judgeTrial(site: string, trial: Trial, measured: readonly Measur
   if (now <= predicted * ratio || now <= predicted + marginMs || now <= before + marginMs) return null;
   const worst = known.toSorted((a, b) => b.n * (b.latencyMs - b.predictedMs) - a.n * (a.latencyMs - a.predictedMs))[0];
   const whose = worst === undefined || known.length === 1 ? `client region ${worst?.clientRegion ?? ''}` : `${known.length} client regions, most of all ${worst.clientRegion}`;
-  return `a move to ${site} was undone: ${whose} measured ${ms(now)} over ${Math.round(n)} connections; ${ms(predicted)} were predicted, ${ms(before)} it was before`;
+  return `${whose} measured ${ms(now)} over ${Math.round(n)} connections; ${ms(predicted)} were predicted, ${ms(before)} it was before`;
+}
+
+function failing(measured: readonly Measured[], tolerated: number): string | null {
+  const counted = measured.filter((m) => m.failed !== null);
+  const failures = counted.reduce((n, m) => n + m.connections * (m.failed ?? 0), 0) / Math.max(1, counted.reduce((n, m) => n + m.connections, 0));
+  const all = measured.reduce((n, m) => n + m.connections, 0);
+  return failures > tolerated ? `${(failures * 100).toFixed(0)} % of ${Math.round(all)} connections failed there` : null;
 }
 
 /**

@@ -29,6 +29,7 @@ it('judges a move by what was promised and by what was before, and only by enoug
   assert.equal(verdict(fared('a', 300, 10), fared('b', 30, 60)), null, 'what most clients have counts most');
   assert.match(verdict(fared('a', 30, 70), fared('b', 300, 60)) ?? '', /2 client regions, most of all b measured/);
   assert.match(verdict(fared('a', 100, 10, 0.3)) ?? '', /30 % of 100 connections failed there/);
+  assert.match(verdict(fared('a', 100, 90, 0.3)) ?? '', /measured 90 ms over 100 connections/, 'handshakes that are under way at a slow place are no failures');
   assert.equal(judgeTrial('edge', { ...trial, since: null }, [fared('a', 100, 90)]), null, 'before it has traffic');
   assert.deepEqual([failedOf(0.05, 0, 0.05), failedOf(0.02, 0.02, 0.5), failedOf(null, 0, 1), failedOf(0.5, 0, 0)], [1, 0, null, null]);
 });
