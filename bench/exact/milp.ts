@@ -7,7 +7,7 @@ import highsLoader from 'highs';
 import { refusedByPolicy, selects } from '../../scheduler/global/eligible.ts';
 import { Capacity } from '../../scheduler/global/capacity.ts';
 import type { ApplicationModel, Model } from '../../scheduler/global/model.ts';
-import { BELOW_MIN, goalPenalty, goalsOf, groupOf, PACKED_LOAD, TARGET_LOAD, UNKNOWN_RTT_MS, UNSERVED, weightsOf } from '../../scheduler/global/objective.ts';
+import { BELOW_MIN, goalPenalty, goalsOf, goalWeight, groupOf, PACKED_LOAD, TARGET_LOAD, UNKNOWN_RTT_MS, UNSERVED, weightsOf } from '../../scheduler/global/objective.ts';
 
 export interface Optimum {
   /** Best plan that was found; null = none in the time. */
@@ -57,11 +57,12 @@ function addApplication(p: Program, model: Model, capacity: Capacity, app: Appli
     p.rows.push(`${sites.map((s) => `+ x${i}_${d.region}_${s}`).join(' ')} + u${i}_${d.region} = ${d.rps}`);
     p.objective.push(term(UNSERVED / total, `u${i}_${d.region}`));
     const goals = goalsOf(app.policy, model.clientRegions[d.region] ?? '');
+    const late = goalWeight(d.rps, total, app.perInstance);
     for (const s of sites) {
       const raw = model.rtt[d.region * model.sites.length + s] as number;
       const ms = Number.isNaN(raw) ? UNKNOWN_RTT_MS : raw;
       const liking = (app.policy.sites?.preferred ?? []).reduce((sum, l) => sum + (selects(l, model.sites[s] as Model['sites'][number]) ? l.weight / 10 : 0), 0);
-      p.objective.push(term((weights.latency * ms - liking + goalPenalty(goals, ms, 1)) / total, `x${i}_${d.region}_${s}`));
+      p.objective.push(term((weights.latency * ms - liking + goalPenalty(goals, ms, 1, late)) / total, `x${i}_${d.region}_${s}`));
     }
   }
   const all = sites.map((s) => `+ n${i}_${s}`).join(' ');

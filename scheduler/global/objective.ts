@@ -3,7 +3,9 @@
  *
  *     latency weight x mean ms            each request counts the same; ms is the measured round trip to the site that serves it
  *   - preference                          ms that sites.preferred (weight / 10) and affinity (20) are worth, for the share served there
- *   + 50 x share x ms / goal              of the demand that is served later than its goal: linear, so what fades away releases its site
+ *   + 50 x share x ms / goal              of the demand that is served later than its goal; of a client region at least 10 x ms / goal for each
+ *                                         instance that it fills, and for the last: more than an instance costs, so none is saved at a goal's
+ *                                         expense. Linear in the share below 0.5 %, so what fades away releases its site
  *   + money weight x cost per hour        of the instances that the load asks for at 70 %, also where a full site has room for fewer
  *   + carbon weight x carbon
  *   + penalties for what must not be      in this order: over the cost ceiling or instances.max; demand without a place; below instances.min;
@@ -22,6 +24,10 @@ export const TARGET_LOAD = 0.7;
 export const PACKED_LOAD = 0.9;
 /** Points of a goal that all demand misses by nothing; in proportion to the share and to the lateness. */
 export const GOAL_PENALTY = 50;
+/** And at least of a client region that misses it, for each instance that its demand asks for: an instance costs one or two. */
+const GOAL_PER_INSTANCE = 10;
+/** At most, as if all demand were like it: what is less than a part in 200 does not hold a site. */
+const GOAL_MOST = 2_000;
 export const AFFINITY_MS = 20;
 export const OVER = 1e9;
 export const UNSERVED = 1e7;
@@ -47,10 +53,17 @@ export function goalsOf(policy: PolicySpec, clientRegion: string): readonly { re
   return all.length < 2 ? all : all.toSorted((a, b) => a.milliseconds - b.milliseconds || a.percentile - b.percentile).filter((g, i, list) => i === 0 || g.milliseconds !== list[i - 1]?.milliseconds || g.percentile !== list[i - 1]?.percentile);
 }
 
-/** Points of one request, as if all demand were like it. `tolerance` >= 1 forgives that share of lateness. */
-export function goalPenalty(goals: readonly { readonly milliseconds: number }[], ms: number, tolerance: number): number {
+/** Points of a goal that is missed by nothing, by a request of a client region that sends `rps` of `total`, as if all demand were like it. */
+export function goalWeight(rps: number, total: number, perInstance: number): number {
+  if (!(rps > 0)) return GOAL_PENALTY;
+  const instances = Math.max(1, rps / (TARGET_LOAD * perInstance));
+  return Math.max(GOAL_PENALTY, Math.min(GOAL_MOST, (GOAL_PER_INSTANCE * instances * total) / rps));
+}
+
+/** Points of one request, as if all demand were like it. `weight`: of `goalWeight`; `tolerance` >= 1 forgives that share of lateness. */
+export function goalPenalty(goals: readonly { readonly milliseconds: number }[], ms: number, tolerance: number, weight: number): number {
   let points = 0;
-  for (const g of goals) if (ms > g.milliseconds * tolerance) points += (GOAL_PENALTY * ms) / (g.milliseconds * tolerance);
+  for (const g of goals) if (ms > g.milliseconds * tolerance) points += (weight * ms) / (g.milliseconds * tolerance);
   return points;
 }
 
@@ -76,6 +89,7 @@ interface Planned {
 export function objectiveOf(model: Model, app: ApplicationModel, planned: Planned, likes: (site: string) => number = () => 0): Objective {
   const w = weightsOf(app.policy);
   const demand = app.demand.reduce((sum, d) => sum + d.rps, 0);
+  const sent = new Map(app.demand.map((d) => [model.clientRegions[d.region] ?? '', d.rps]));
   const load = new Map<string, number>();
   let [latency, goals, served] = [0, 0, 0];
   for (const s of planned.serves) {
@@ -83,7 +97,7 @@ export function objectiveOf(model: Model, app: ApplicationModel, planned: Planne
     served += s.rps;
     if (demand === 0) continue;
     latency += (s.rps / demand) * (w.latency * s.rttMs - likes(s.site));
-    goals += (s.rps / demand) * goalPenalty(goalsOf(app.policy, s.clientRegion), s.rttMs, 1);
+    goals += (s.rps / demand) * goalPenalty(goalsOf(app.policy, s.clientRegion), s.rttMs, 1, goalWeight(sent.get(s.clientRegion) ?? 0, demand, app.perInstance));
   }
   let [money, spent, carbon, total] = [0, 0, 0, 0];
   const groups = new Set<string>();

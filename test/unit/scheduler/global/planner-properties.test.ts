@@ -65,7 +65,7 @@ it('says truly that an instance for few clients would not pay, and not so when i
     const model = world([app('web', { a: 95, b: rps })], sites);
     return new Judge(model, new Map(), plan(model, new Map(), NOW));
   };
-  const [few, many] = [judge(1), judge(40)];
+  const [few, many] = [judge(0.02), judge(1)];
   assert.deepEqual([...untrue(few), ...untrue(many)], []);
   const unmet = (j: Judge): readonly string[] => [...j.plan.applications.values()].flatMap((a) => a.unmet);
   assert.deepEqual(unmet(few), ['client region b: 57 ms from west-edge-a, goal 10 ms: an instance at west-edge-b (3.0 ms) costs more than the share of demand there is worth']);
