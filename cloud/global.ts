@@ -48,14 +48,14 @@ export async function globalStart(input: unknown, options: { readonly source?: s
     const auth = { tokens: config.api.tokens === undefined ? [] : decodeTokens(pem(config.api.tokens, 'api.tokens'), config.api.tokens) };
     const gate = new PolicyGate({ client: () => api.localClient(), clock: systemClock }, { clientRegions: config.clientRegions, regions: config.regions.map((r) => r.name) });
     const beside: Beside = { prefix: '/v1/', answer: (ask) => answerBeside(restApi, ask) };
-    const api: ApiServer = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth, log, beside, moreMetrics: () => metrics(), review: (def, object, live) => gate.admit(def.resource.kind, object, live) });
+    const api: ApiServer = createApiServer({ store, kinds: KINDS, listen: { host: config.api.host, port: config.api.port }, tls, auth, log, beside, moreMetrics: () => metrics(), unready: () => scheduler.unready, review: (def, object, live) => gate.admit(def.resource.kind, object, live) });
     const onChange = (fresh: typeof first): void => {
       api.setTls(fresh.tls);
       if (config.rest.cert === undefined) rest.setTls(fresh.tls); // the listener serves the API's own
     };
     const served = new ServedCertificate({ first, read, onChange, log });
     const authenticator = new Authenticator(auth);
-    const { rest, restApi, metrics, services } = await assembleScheduler(config, { client: api.localClient(), log, authenticate: (request) => callerOf(authenticator.identify(request), null), policyIssues: (policy, path) => gate.issues(policy, path) });
+    const { scheduler, rest, restApi, metrics, services } = await assembleScheduler(config, { client: api.localClient(), log, authenticate: (request) => callerOf(authenticator.identify(request), null), policyIssues: (policy, path) => gate.issues(policy, path) });
     const closing: Service = { name: 'store', start: async () => undefined, stop: () => store.close() };
     const access: Service = { name: 'kubeconfig', start: () => writeAccess(config, api.url, tls.ca), stop: async () => undefined };
     const all = new ServiceGroup('global', [closing, api, access, services, served]);

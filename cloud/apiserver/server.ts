@@ -53,6 +53,8 @@ export interface ApiServerOptions {
   readonly beside?: Beside;
   /** What else of this process is counted, as Prometheus reads it; for /metrics. */
   readonly moreMetrics?: () => Promise<string>;
+  /** Why callers should go to another server; null = this one serves. For /readyz. */
+  readonly unready?: () => string | null;
   /** Namespaces of the tenant `system` that are there from the start. @default ['default', 'kube-system', 'kube-node-lease'] */
   readonly systemNamespaces?: readonly string[];
 }
@@ -272,8 +274,8 @@ class HttpApiServer implements ApiServer {
   #serveHealth(path: string, reply: Reply): boolean {
     const [, word = ''] = path.split('/');
     if (word !== 'livez' && word !== 'readyz' && word !== 'healthz') return false;
-    const isUp = word === 'livez' || this.#isReady;
-    reply.code(isUp ? 200 : 503).header('content-type', 'text/plain').send(isUp ? 'ok' : 'starting');
+    const why = word === 'livez' ? null : this.#isReady ? (this.#o.unready?.() ?? null) : 'starting';
+    reply.code(why === null ? 200 : 503).header('content-type', 'text/plain').send(why ?? 'ok');
     return true;
   }
 

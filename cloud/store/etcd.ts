@@ -27,6 +27,13 @@ export interface EtcdOptions {
 /** gRPC's own limit of 4 MB is less than a list of a few thousand objects. */
 const MAX_MESSAGE = 256 * 2 ** 20;
 
+/**
+ * A connection that lies dead (a firewall that forgot it, a partition that outlasted it) ends after so long; without, a watch on it would say nothing
+ * for as long as the kernel resends. etcd takes pings more often than every 5 s for an attack.
+ */
+const PING_MS = 6_000;
+const PING_TIMEOUT_MS = 3_000;
+
 /** Any number of processes may ask for it: one that comes late changes nothing. */
 const COMPACT_MS = 300_000;
 
@@ -56,7 +63,7 @@ class EtcdStore implements Store {
     this.#client = new Etcd3({
       hosts: [...options.hosts],
       ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
-      grpcOptions: { 'grpc.max_receive_message_length': MAX_MESSAGE, 'grpc.max_send_message_length': MAX_MESSAGE },
+      grpcOptions: { 'grpc.max_receive_message_length': MAX_MESSAGE, 'grpc.max_send_message_length': MAX_MESSAGE, 'grpc.keepalive_time_ms': PING_MS, 'grpc.keepalive_timeout_ms': PING_TIMEOUT_MS },
       defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + timeoutMs }),
     });
   }

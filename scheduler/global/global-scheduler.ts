@@ -71,6 +71,8 @@ export class GlobalScheduler implements Service {
   readonly #chores: NetworkChores;
   readonly #carrier: Carrier;
   readonly #budget: Budget;
+  /** Reads the global API anew, and follows it. */
+  #follow: () => Promise<void> = async () => undefined;
   #isRunning = false;
   #isWoken = false;
   #isReady = false;
@@ -92,7 +94,7 @@ export class GlobalScheduler implements Service {
     this.#siteModels = new SiteModels(this.telemetry);
     this.#global = new GlobalView(client, () => this.#wake());
     this.#shards = new Shards(client, log, { identity: options.identity, incarnation: randomUUID(), ...(options.shards === undefined ? {} : { shards: options.shards }), ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }) });
-    this.#ownership = new Ownership({ shards: this.#shards, clock: this.#clock, log, refused: (by) => this.metrics.fenced(by) });
+    this.#ownership = new Ownership({ shards: this.#shards, clock: this.#clock, log, refused: (by) => this.metrics.fenced(by), lapsed: () => this.metrics.lapsed() });
     this.#records = new Records(client, log, this.#global, this.fence);
     this.#admission = new Admission(this.#clientRegions, (r, s) => this.#places.floor(r, s));
     this.#planning = new Planning(options.planning);
@@ -101,10 +103,10 @@ export class GlobalScheduler implements Service {
     this.#demand = new Demand(this.telemetry, this.#prediction, stopwatch);
     this.#chores = new NetworkChores(this.#records, regions, options.clientRegions, log);
     this.#budget = new Budget(options.budget);
-    this.metrics = new SchedulerMetrics({ shards: () => [...this.#shards.held(this.#clock.now())].filter((p) => p !== 'network').length, reaches: () => [...this.#sites.states.values()].map((s) => s.reach), rows: () => this.telemetry.sizes });
+    this.metrics = new SchedulerMetrics({ silentMs: () => this.#shards.silentMs(this.#clock.now()), shards: () => [...this.#shards.held(this.#clock.now())].filter((p) => p !== 'network').length, reaches: () => [...this.#sites.states.values()].map((s) => s.reach), rows: () => this.telemetry.sizes });
     this.#carrier = new Carrier({ global: this.#global, records: this.#records, planning: this.#planning, metrics: this.metrics, log, fence: this.fence, regions, stopwatch });
     telemetryMetrics(this.metrics.registry, this.telemetry, this.#prediction.forecast);
-    for (const region of regions) this.#follow(region);
+    for (const region of regions) this.#listen(region);
     const every = options.intervalMs ?? 1_000;
     const common = { log, clock: this.#clock, resyncMs: every, maxRetryMs: 5_000 };
     this.#watchers = new Loop({ ...common, name: 'regions', concurrency: 64, run: async (name) => this.refreshRegion(name).then(() => every) });
@@ -117,6 +119,11 @@ export class GlobalScheduler implements Service {
   /** Is what exists once in the mesh, not once per shard, this instance's to do? */
   get leads(): boolean {
     return this.#ownership.leads;
+  }
+
+  /** Why this instance decides nothing now; null = it does. */
+  get unready(): string | null {
+    return this.#ownership.unready;
   }
 
   /** What may be written, and under which lease. */
@@ -142,17 +149,18 @@ export class GlobalScheduler implements Service {
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    await this.#global.start(signal, this.#d.log, this.#clock);
-    for (const r of this.#d.regions) r.follow(signal, this.#d.log, this.#clock);
-    this.#isRunning = true;
     await this.#shards.tick(() => this.#clock.now());
     await this.#leases.start(signal);
+    this.#leases.trigger('all');
+    this.#follow = () => this.#global.start(signal, this.#d.log, this.#clock);
+    await this.#ownership.catchUp(this.#follow, true);
+    for (const r of this.#d.regions) r.follow(signal, this.#d.log, this.#clock);
+    this.#isRunning = true;
     await this.#watchers.start(signal);
     await this.#judging.start(signal);
     await this.#loop.start(signal);
     await this.#prediction.start(signal);
     for (const r of this.#d.regions) this.#watchers.trigger(r.name);
-    this.#leases.trigger('all');
     this.#judging.trigger('all');
     this.#loop.trigger('all');
   }
@@ -182,10 +190,9 @@ export class GlobalScheduler implements Service {
   /** One pass; the simulation and tests call it on a virtual clock. */
   async pass(): Promise<void> {
     this.#isWoken = false;
-    if (!this.#isRunning) {
-      await this.#shards.tick(() => this.#clock.now());
-      await this.#global.refresh();
-    }
+    if (!this.#isRunning) await this.#shards.tick(() => this.#clock.now());
+    await this.#ownership.catchUp(this.#follow);
+    if (!this.#isRunning) await this.#global.refresh();
     await this.#shards.giveBack();
     const now = this.#clock.now();
     if (!this.#mayPlan(now)) return;
@@ -204,7 +211,7 @@ export class GlobalScheduler implements Service {
     const { objects } = this.#global;
     const sites = this.#sites.judge(this.#global.sites(), now);
     const models = this.#siteModels.of(sites, this.#sites.states);
-    this.#takeOver(this.#shards.held(now));
+    this.#takeOver(this.#ownership.held());
     const admitted = this.#admit(changes, models);
     const owns = (key: string): boolean => this.#ownership.owns(key);
     const own = new Map([...admitted.planned].filter(([key]) => owns(key)));
@@ -228,7 +235,7 @@ export class GlobalScheduler implements Service {
     return steer(this.#last.model.sites, app.spec.service.port, (site) => this.telemetry.clientRtt(clientRegion, site, [], now));
   }
 
-  #follow(region: Region): void {
+  #listen(region: Region): void {
     region.fence = this.#ownership.fence;
     const isDue = (key: string): void => {
       this.#carrier.touch(key);
@@ -263,6 +270,7 @@ export class GlobalScheduler implements Service {
   }
 
   async #watchSites(every: number): Promise<number> {
+    this.#ownership.look();
     if (!this.#isReady) return every;
     const before = new Map([...this.#sites.states].map(([name, s]) => [name, s.reach]));
     this.#sites.judge(this.#global.sites(), this.#clock.now());

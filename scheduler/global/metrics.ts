@@ -6,6 +6,8 @@ const REACHES: readonly Reach[] = ['reachable', 'returning', 'suspect', 'cut-off
 
 export interface SchedulerReads {
   readonly shards: () => number;
+  /** ms since the lease of this instance was renewed. */
+  readonly silentMs: () => number;
   readonly reaches: () => Iterable<Reach>;
   /** Rows of telemetry in use, by kind. */
   readonly rows: () => Readonly<Record<string, number>>;
@@ -17,6 +19,7 @@ export class SchedulerMetrics {
   readonly #planned: Counter;
   readonly #moved: Counter;
   readonly #refused: Counter;
+  readonly #lapsed: Counter;
 
   constructor(read: SchedulerReads) {
     const registers = [this.registry];
@@ -24,6 +27,15 @@ export class SchedulerMetrics {
     this.#planned = new Counter({ name: 'proxima_global_planned_total', help: 'Applications planned, by how: all together, or those that changed', labelNames: ['how'], registers });
     this.#moved = new Counter({ name: 'proxima_global_looked_at_total', help: 'Times that an application was compared with what runs, by outcome', labelNames: ['outcome'], registers });
     this.#refused = new Counter({ name: 'proxima_global_fenced_total', help: 'Writes that were not made or were refused because a shard is not ours any more', labelNames: ['by'], registers });
+    this.#lapsed = new Counter({ name: 'proxima_global_lease_lapses_total', help: 'Times that this instance could not renew its lease in time, and acted on nothing until it could', registers });
+    new Gauge({
+      name: 'proxima_global_lease_age_seconds',
+      help: 'Time since this instance renewed its lease in the global API',
+      registers,
+      collect() {
+        this.set(read.silentMs() / 1000);
+      },
+    });
     new Gauge({
       name: 'proxima_global_shards_held',
       help: 'Shards of applications that this instance holds',
@@ -64,6 +76,10 @@ export class SchedulerMetrics {
 
   lookedAt(outcome: 'done' | 'failed'): void {
     this.#moved.inc({ outcome });
+  }
+
+  lapsed(): void {
+    this.#lapsed.inc();
   }
 
   /** itself: not made, an API was not asked. */

@@ -1,4 +1,7 @@
-/** What of the mesh is this instance's: its shards, the leases that its writes are made under, and the regions told about them. */
+/**
+ * What of the mesh is this instance's: its shards, the leases that its writes are made under, and the regions told about them. A part that came to us
+ * is ours to act on once everything was read anew: what its holder before wrote last may not have come by our watches yet.
+ */
 import { MeshError } from '../../api/errors.ts';
 import { isFenced } from '../../api/lease-fence.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -13,12 +16,17 @@ export interface OwnershipDeps {
   readonly log: Logger;
   /** A write was not made because we knew better, or was refused because an API did. */
   readonly refused: (by: 'itself' | 'api') => void;
+  /** The lease was not renewed in time. */
+  readonly lapsed: () => void;
 }
 
 export class Ownership {
   /** What may be written, and under which lease. */
   readonly fence: Fence;
   readonly #d: OwnershipDeps;
+  /** Parts by the epoch for which what is known is not older than our holding them. */
+  #read: ReadonlyMap<Part, number> = new Map();
+  #isLapsed = false;
 
   constructor(deps: OwnershipDeps) {
     this.#d = deps;
@@ -27,15 +35,45 @@ export class Ownership {
 
   /** Is what exists once in the mesh, not once per shard, ours to do? */
   get leads(): boolean {
-    return this.#d.shards.token('network', this.#d.clock.now()) !== null;
+    return this.#usable('network') !== null;
   }
 
+  /** What may be acted on now. */
   held(): ReadonlySet<Part> {
-    return this.#d.shards.held(this.#d.clock.now());
+    return new Set([...this.#d.shards.held(this.#d.clock.now())].filter((part) => this.#usable(part) !== null));
   }
 
   owns(key: string): boolean {
-    return this.#d.shards.token(shardOf(key, this.#d.shards.count), this.#d.clock.now()) !== null;
+    return this.#usable(shardOf(key, this.#d.shards.count)) !== null;
+  }
+
+  /** `read` reads everything anew; called when something came to us since it was read last, or `always`. */
+  async catchUp(read: () => Promise<void>, always = false): Promise<void> {
+    const { shards, clock } = this.#d;
+    const now = clock.now();
+    const held = new Map([...shards.held(now)].map((part) => [part, shards.token(part, now) ?? 0]));
+    if (always || [...held].some(([part, epoch]) => this.#read.get(part) !== epoch)) await read();
+    this.#read = held;
+  }
+
+  /** Says once that the lease ran out, and once that it is renewed. After it what was known is read anew: watches may have lain dead. */
+  look(): void {
+    const { shards, clock, log } = this.#d;
+    const now = clock.now();
+    const isLapsed = shards.isLapsed(now);
+    if (isLapsed === this.#isLapsed) return;
+    this.#isLapsed = isLapsed;
+    if (!isLapsed) return log.info('lease renewed, the store of the global API answers again');
+    this.#read = new Map();
+    this.#d.lapsed();
+    log.warn('lease ran out: the store of the global API does not answer, this instance acts on nothing', { silentMs: Math.round(shards.silentMs(now)), next: 'check the way to the endpoints of `store`; the other instances take over what was held here' });
+  }
+
+  /** Why nothing is decided here; null = it is. */
+  get unready(): string | null {
+    const { shards, clock } = this.#d;
+    const now = clock.now();
+    return shards.isLapsed(now) ? `the store of the global API has not answered for ${(shards.silentMs(now) / 1000).toFixed(1)} s: the lease ran out` : null;
   }
 
   /** What is held is said to the region before anything is written there, and also when nothing is to be: the holder before may still be writing. */
@@ -61,9 +99,13 @@ export class Ownership {
     return key === null ? null : `${shardOf(key, this.#d.shards.count)}:${epoch}`;
   }
 
+  #usable(part: Part): HeldLease | null {
+    const held = this.#d.shards.lease(part, this.#d.clock.now());
+    return held !== null && this.#read.get(part) === held.epoch ? held : null;
+  }
+
   #lease(key: string | null): HeldLease {
-    const { shards, clock } = this.#d;
-    const held = shards.lease(key === null ? 'network' : shardOf(key, shards.count), clock.now());
+    const held = this.#usable(key === null ? 'network' : shardOf(key, this.#d.shards.count));
     if (held !== null) return held;
     this.#d.refused('itself');
     throw new MeshError('conflict', `${key ?? 'the network'} is not of this instance any more`);

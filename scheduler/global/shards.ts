@@ -69,6 +69,16 @@ export class Shards {
     this.count = options.shards ?? 16;
   }
 
+  /** Was a member, and could not renew in time: holds nothing, and cannot know who does. */
+  isLapsed(now: number): boolean {
+    return this.#heldUntil > Number.NEGATIVE_INFINITY && now >= this.#heldUntil;
+  }
+
+  /** ms since the last renewal; 0 when it never was a member. */
+  silentMs(now: number): number {
+    return this.#heldUntil > Number.NEGATIVE_INFINITY ? now - this.#heldUntil + this.#leaseMs * HELD_SHARE : 0;
+  }
+
   /** Parts held at this moment; empty when the lease is over. */
   held(now: number): ReadonlySet<Part> {
     return new Set(now < this.#heldUntil ? this.#held.keys() : []);

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { Agent, request } from 'undici';
 import type { Client } from '../../api/client.ts';
 import { createHttpClient } from '../../api/http-client.ts';
@@ -26,17 +27,33 @@ export const PLACE = { tenant: 'acme', namespace: 'default' } as const;
 export interface Instance {
   readonly child: ChildProcess;
   readonly client: Client;
+  /** Of its API: the status and what it says. */
+  ready(): Promise<{ readonly status: number; readonly text: string }>;
+  /** What it has logged, lines of JSON, when it was started with `log`. */
+  logged(): string;
   /** The sum of a metric's samples whose line has the text; 0 when there is none. */
   metric(name: string, text?: string): Promise<number>;
   readonly kill: () => Promise<void>;
+}
+
+export interface StartOptions {
+  readonly west?: Access;
+  /** `http://host:port` instead of etcd's own. */
+  readonly etcd?: string;
+  /** Its log is kept, from this level on. */
+  readonly log?: 'info' | 'warn';
+  /** Over the configuration. */
+  readonly config?: object;
 }
 
 export interface Instances {
   readonly server: TestApiServer;
   /** Of the region's API, as operator. */
   readonly region: Client;
-  /** `west`: how the process reaches the region, when not directly. */
-  start(n: number, west?: Access): Promise<Instance>;
+  /** How the process reaches the region, when not directly; or more. */
+  start(n: number, ways?: Access | StartOptions): Promise<Instance>;
+  /** `http://host:port` */
+  readonly etcd: string;
   /** Of any address of the lab, as operator. */
   scrape(url: string): Promise<string>;
 }
@@ -45,10 +62,13 @@ export interface GlobalProcess {
   readonly child: ChildProcess;
   readonly url: string;
   readonly kill: () => Promise<void>;
+  readonly logged: () => string;
 }
 
-export async function spawnGlobal(t: CaseContext, config: { readonly identity: string }): Promise<GlobalProcess> {
-  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['pipe', 'pipe', 'inherit'] });
+export async function spawnGlobal(t: CaseContext, config: { readonly identity: string }, keepsLog = false): Promise<GlobalProcess> {
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', PROGRAM, JSON.stringify(config)], { stdio: ['pipe', 'pipe', keepsLog ? 'pipe' : 'inherit'] });
+  let log = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (log += text));
   const gone = new Promise((r) => child.once('exit', r));
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
@@ -56,10 +76,10 @@ export async function spawnGlobal(t: CaseContext, config: { readonly identity: s
   };
   t.after(kill);
   const line = await new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout }).once('line', resolve);
-    child.once('exit', (code) => reject(new Error(`instance ${config.identity} ended with ${code}`)));
+    createInterface({ input: child.stdout as Readable }).once('line', resolve);
+    child.once('exit', (code) => reject(new Error(`instance ${config.identity} ended with ${code} ${log}`)));
   });
-  return { child, kill, ...(JSON.parse(line) as { readonly url: string }) };
+  return { child, kill, logged: () => log, ...(JSON.parse(line) as { readonly url: string }) };
 }
 
 export function sumOf(text: string, name: string, part = ''): number {
@@ -86,17 +106,22 @@ export async function globalInstances(t: CaseContext): Promise<Instances> {
   const scrape = async (url: string): Promise<string> => (await request(`${url}/metrics`, { dispatcher: agent })).body.text();
   const direct = server.access('global', ['system:masters']);
 
-  async function start(n: number, west: Access = direct): Promise<Instance> {
+  async function start(n: number, ways: Access | StartOptions = {}): Promise<Instance> {
+    const { west = direct, etcd: through = etcd?.url, log, config: over }: StartOptions = 'server' in ways ? { west: ways } : ways;
     await writeKubeconfig(join(dir, `west-${n}.kubeconfig`), west);
     const config = {
-      identity: `global-${n}`, dataDir: join(dir, `data-${n}`), store: { kind: 'etcd', endpoints: [etcd?.url] }, api: { port: 0, ...files }, rest: { port: 0 },
-      regions: [{ name: 'west', kubeconfig: join(dir, `west-${n}.kubeconfig`) }], clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }], intervalMs: 200, startGraceMs: 500, shards: SHARDS, leaseMs: 3_000, logLevel: 'error',
+      identity: `global-${n}`, dataDir: join(dir, `data-${n}`), store: { kind: 'etcd', endpoints: [through] }, api: { port: 0, ...files }, rest: { port: 0 },
+      regions: [{ name: 'west', kubeconfig: join(dir, `west-${n}.kubeconfig`) }], clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }], intervalMs: 200, startGraceMs: 500, shards: SHARDS, leaseMs: 3_000, logLevel: log ?? 'error', ...over,
     };
-    const { child, url, kill } = await spawnGlobal(t, config);
+    const { child, url, kill, logged } = await spawnGlobal(t, config, log !== undefined);
     await writeKubeconfig(join(dir, `${n}.kubeconfig`), { server: url, ca: authority.ca, credential: { kind: 'certificate', ...master } });
     const client = createHttpClient(await loadKubeconfig(join(dir, `${n}.kubeconfig`)));
     t.after(() => client.close());
-    return { child, client, kill, metric: async (name, text) => sumOf(await scrape(url), name, text) };
+    const ready = async (): Promise<{ readonly status: number; readonly text: string }> => {
+      const { statusCode, body } = await request(`${url}/readyz`, { dispatcher: agent });
+      return { status: statusCode, text: await body.text() };
+    };
+    return { child, client, kill, ready, logged, metric: async (name, text) => sumOf(await scrape(url), name, text) };
   }
-  return { server, region, start, scrape };
+  return { server, region, start, scrape, etcd: etcd?.url ?? '' };
 }
