@@ -98,7 +98,7 @@ export class GlobalScheduler implements Service {
     this.#records = new Records(client, log, this.#global, this.fence);
     this.#admission = new Admission(this.#clientRegions, (r, s) => this.#places.floor(r, s));
     this.#planning = new Planning(options.planning);
-    this.#prediction = new Prediction({ client, log, clock: this.#clock, applications: () => ({ all: new Set(this.#global.objects.applications.keys()), owns: (key) => this.#ownership.owns(key), isFull: (key) => hasAllInstances(key, this.#global.objects) }) }, options.prediction);
+    this.#prediction = new Prediction({ client, log, clock: this.#clock, fence: this.fence, applications: () => ({ all: new Set(this.#global.objects.applications.keys()), owns: (key) => this.#ownership.owns(key), isFull: (key) => hasAllInstances(key, this.#global.objects) }) }, options.prediction);
     const stopwatch = options.planning?.stopwatch ?? (() => performance.now());
     this.#demand = new Demand(this.telemetry, this.#prediction, stopwatch);
     this.#chores = new NetworkChores(this.#records, regions, options.clientRegions, log);

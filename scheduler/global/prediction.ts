@@ -1,6 +1,7 @@
 /**
  * The forecast in the running scheduler: learns from what telemetry measures, raises what is planned for, and keeps each application's profile as a
- * ConfigMap in the global API, so that a restart forgets nothing. Written once an hour at most, by whoever has the application's shard.
+ * ConfigMap in the global API, so that a restart forgets nothing. Written once an hour at most, by whoever has the application's shard and under its
+ * Lease: a process that slept past it does not put an old profile over what the holder of now has learned.
  */
 import { createHash } from 'node:crypto';
 import type { Client } from '../../api/client.ts';
@@ -10,6 +11,7 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Service } from '../../base/lifecycle.ts';
 import type { Logger } from '../../base/log.ts';
 import { Loop } from '../../base/loop.ts';
+import { type Fence, fenced, openFence } from './fence.ts';
 import { type DemandMap, Forecast } from './predict.ts';
 import { decodeProfile, encodeProfile } from './profile-codec.ts';
 import type { ConfigMap } from './region-objects.ts';
@@ -19,6 +21,8 @@ export interface PredictionDeps {
   readonly client: Client;
   readonly log: Logger;
   readonly clock?: Clock;
+  /** Under which Lease an application's profile is written. @default nothing is fenced */
+  readonly fence?: Fence;
   readonly applications: () => {
     readonly all: ReadonlySet<string>;
     /** Is it this instance's to write? */
@@ -46,6 +50,7 @@ export class Prediction implements Service {
   readonly forecast: Forecast;
   readonly #d: PredictionDeps;
   readonly #isOn: boolean;
+  readonly #fence: Fence;
   readonly #clock: Clock;
   readonly #loop: Loop;
   /** What the store has, by application. */
@@ -57,6 +62,7 @@ export class Prediction implements Service {
   constructor(deps: PredictionDeps, options: PredictionOptions = {}) {
     this.#d = deps;
     this.#isOn = options.isOn ?? true;
+    this.#fence = deps.fence ?? openFence;
     this.#clock = deps.clock ?? systemClock;
     this.forecast = new Forecast(options.leadMs === undefined ? {} : { leadMs: options.leadMs });
     this.#loop = new Loop({ name: 'demand profiles', log: deps.log, clock: this.#clock, concurrency: 1, resyncMs: 0, maxRetryMs: 60_000, run: () => this.#keep() });
@@ -104,14 +110,13 @@ export class Prediction implements Service {
       const rows = this.forecast.profileOf(key);
       const profile = encodeProfile(rows);
       if (rows.length === 0 || profile === this.#stored.get(key)) continue;
-      await this.#write(key, profile);
-      this.#stored.set(key, profile);
+      if (await this.#isOurs(key, () => this.#write(key, profile))) this.#stored.set(key, profile);
     }
     for (const key of this.#stored.keys()) {
       if (all.has(key)) continue;
       this.forecast.forget(key);
       this.#stored.delete(key);
-      if (owns(key)) await this.#d.client.delete(Resources.ConfigMap, PLACE, nameOf(key)).catch(ignoreMissing);
+      if (owns(key)) await this.#isOurs(key, () => fenced(this.#fence, key, (o) => this.#d.client.delete(Resources.ConfigMap, PLACE, nameOf(key), o)).catch(ignoreMissing));
     }
   }
 
@@ -121,14 +126,26 @@ export class Prediction implements Service {
     return SAVE_MS;
   }
 
+  /** false = another instance has the application by now, and writes what it knows. */
+  async #isOurs(key: string, write: () => Promise<void>): Promise<boolean> {
+    try {
+      await write();
+      return true;
+    } catch (error) {
+      if (!isMeshError(error, 'conflict')) throw error;
+      this.#d.log.info('demand profile not written: the application is another instance\'s now', { application: key, err: error });
+      return false;
+    }
+  }
+
   async #write(key: string, profile: string): Promise<void> {
     const name = nameOf(key);
     const data = { application: key, profile };
     try {
-      await this.#d.client.patch(Resources.ConfigMap, PLACE, name, { data });
+      await fenced(this.#fence, key, (o) => this.#d.client.patch(Resources.ConfigMap, PLACE, name, { data }, o));
     } catch (error) {
       if (!isMeshError(error, 'not-found')) throw error;
-      await this.#d.client.create<ConfigMap>(Resources.ConfigMap, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, ...PLACE, labels: { [LABEL]: 'true' } }, data });
+      await fenced(this.#fence, key, (o) => this.#d.client.create<ConfigMap>(Resources.ConfigMap, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, ...PLACE, labels: { [LABEL]: 'true' } }, data }, o));
     }
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
+import type { Lease } from '../../../../api/kinds/core.ts';
 import { Resources } from '../../../../api/resources.ts';
 import { silentLogger } from '../../../../base/log.ts';
 import { Forecast } from '../../../../scheduler/global/predict.ts';
@@ -115,6 +116,34 @@ it('a new process goes on with what the store has; another application is forgot
   await second.save();
   assert.equal((await client.list<ConfigMap>(Resources.ConfigMap, { tenant: 'system' })).items.length, 0);
   assert.equal(second.forecast.size, 0);
+});
+
+it('writes and deletes under the Lease of the shard: who slept past it changes nothing, says nothing was written, and tries no harder', async () => {
+  const client = await memoryClient();
+  const lease = await client.create<Lease>(Resources.Lease, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: 'global-shard-3', tenant: 'system', namespace: 'default' }, spec: { holderIdentity: 'a', leaseTransitions: 1 } });
+  let all = new Set([APP, 'acme/default/new']);
+  const refused = { a: 0, b: 0 };
+  const make = (who: 'a' | 'b', epoch: number): Prediction => new Prediction({ client, log: silentLogger, fence: { stamp: () => `3:${epoch}`, lease: () => ({ lease: 'global-shard-3', epoch, holder: who }), refused: () => void (refused[who] += 1) }, applications: () => ({ all, owns: () => true, isFull: () => false }) });
+  const kept = async (): Promise<readonly string[]> => (await client.list<ConfigMap>(Resources.ConfigMap, { tenant: 'system' })).items.map((c) => `${c.data?.['application'] ?? ''} ${c.metadata.resourceVersion ?? ''}`);
+  const a = make('a', 1);
+  learned(office, 2, a.forecast);
+  await a.save();
+  assert.equal((await kept()).length, 1);
+  // handed on while it slept: it still takes all for its own
+  await client.update<Lease>(Resources.Lease, { ...lease, spec: { holderIdentity: 'b', leaseTransitions: 2 } });
+  const b = make('b', 2);
+  await b.load();
+  learned(office, 4, b.forecast);
+  await b.save();
+  const before = await kept();
+  for (let t = 2 * DAY; t < 3 * DAY; t += MINUTE) a.forecast.learn(new Map([APP, 'acme/default/new'].map((key) => [key, new Map([['a', 500]])])), START + t);
+  await a.save(); // a patch and a create
+  all = new Set();
+  await a.save(); // a delete
+  assert.deepEqual(await kept(), before);
+  assert.equal(refused.a, 3);
+  await b.save();
+  assert.deepEqual([await kept(), refused.b], [[], 0], 'the holder of now may');
 });
 
 it('when it is off, plans for what is measured', async () => {
