@@ -74,6 +74,16 @@ export class Traffic {
     };
   }
 
+  /** The lowest median of any `windowMs` in [from, to) whose answers all came from `site`: in the others the machine did something else besides. */
+  bestMedian(from: number, to: number, region: string, application: string, site: string, windowMs: number): number | null {
+    let best: number | null = null;
+    for (let end = from + windowMs; end <= to; end += 500) {
+      const { ok, p50, servedBy } = this.span(end - windowMs, end, region, application);
+      if (p50 !== null && servedBy[site] === ok) best = Math.min(best ?? p50, p50);
+    }
+    return best;
+  }
+
   async stop(): Promise<void> {
     await Promise.all(
       [...this.#children.values()].map(async (child) => {

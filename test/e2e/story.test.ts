@@ -13,7 +13,7 @@ const root = join(import.meta.dirname, '..', '..');
 if (process.getuid?.() !== 0) skip('the whole story', 'network namespaces and eBPF need root');
 else if (!isBuilt()) skip('the whole story', 'the data plane is not built: sh dataplane/build.sh');
 else {
-  it('places, reaches, moves, fails over, comes back, survives and refuses, and leaves nothing', async (t) => {
+  it('places, reaches, moves, takes back, fails over, comes back, survives and refuses, and leaves nothing', async (t) => {
     // Images are kept where the demo keeps them, so that they are made once.
     const state = existsSync(join(root, '.proxima')) ? join(root, '.proxima') : mkdtempSync(join(tmpdir(), 'px-e2e-'));
     t.after(() => {
@@ -21,7 +21,7 @@ else {
     });
     const lines = await runDemo({ state, keep: false, kills: true, write: (line) => console.log(line) });
     assert.equal(lines.filter((l) => !l.passed).map((l) => `${l.shown}: ${l.figure}`), []);
-    assert.ok(lines.length >= 33, `the whole story has at least 33 lines, ${lines.length} were checked`);
+    assert.ok(lines.length >= 43, `the whole story has at least 43 lines, ${lines.length} were checked`);
   });
 }
 
