@@ -5,7 +5,7 @@
 import { Nearest } from './candidates.ts';
 import { Capacity } from './capacity.ts';
 import { compose, type Composing } from './compose.ts';
-import { countInstances, steady } from './counts.ts';
+import { countInstances, help, steady } from './counts.ts';
 import { apartOf, Decider, type Others, type Setting } from './decide.ts';
 import type { Entry } from './entry.ts';
 import { Joint } from './joint/joint.ts';
@@ -173,6 +173,7 @@ export class Replanner {
     const today = entry.choice.open.map((c) => entry.serving.find((s) => s.site === setting.model.sites[entry.small.sites[c] as number]?.name)?.instances ?? null);
     const used = this.#used;
     const counts = steady(entry, today).map((n, i) => this.#fitting(entry, i, n));
+    if (entry.serving.length > 0) help(entry, counts, (i, more) => this.#fitting(entry, i, (counts[i] as number) + more) - (counts[i] as number));
     const planned = compose(entry, counts, composing(setting, used, names, () => apart), before);
     this.#plans.set(app.key, planned);
     this.#account(app, planned.sites, 1);
