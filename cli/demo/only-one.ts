@@ -4,7 +4,6 @@
  */
 import { execa } from 'execa';
 import type { Pod } from '../../api/kinds/core.ts';
-import { PORTS } from './mesh.ts';
 import { placementOf } from './narrator.ts';
 import { until } from './report.ts';
 import type { Story } from './story.ts';
@@ -45,11 +44,6 @@ export class OnlyOne {
     this.#story = story;
   }
 
-  #kubectl(args: readonly string[], input?: string): Promise<string> {
-    const { mesh, facts } = this.#story.stage;
-    return mesh.kubectl('global', [`--server=https://${facts.global.address}:${PORTS.global}/tenants/acme`, ...args], input);
-  }
-
   async #pods(): Promise<readonly Pod[]> {
     const { mesh, facts } = this.#story.stage;
     const lists = await Promise.all(facts.regions.map(async (r) => (JSON.parse(await mesh.kubectl(r.name, ['get', '--raw', '/api/v1/tenants/acme/pods'])) as { readonly items: readonly Pod[] }).items));
@@ -59,7 +53,7 @@ export class OnlyOne {
   /** At the hot site only, so that it is there when the uplink is cut. */
   async start(): Promise<void> {
     const { report, hot } = this.#story;
-    await this.#kubectl(['apply', '-f', '-'], application(hot.name));
+    await this.#story.kubectl(['apply', '-f', '-'], application(hot.name));
     report.say(`kubectl apply: application ${NAME}, never more than one; without the cloud its node stops it after ${AFTER_SECONDS} s`);
   }
 
@@ -74,7 +68,7 @@ export class OnlyOne {
 
   /** A policy's change replaces nothing that runs. */
   async #policy(change: object): Promise<void> {
-    await this.#kubectl(['patch', 'application', NAME, '--type=merge', '-p', JSON.stringify({ spec: { policy: change } })]);
+    await this.#story.kubectl(['patch', 'application', NAME, '--type=merge', '-p', JSON.stringify({ spec: { policy: change } })]);
   }
 
   /** From now on clients ask at every front of the two sites. */
@@ -106,7 +100,7 @@ export class OnlyOne {
     const { epochs } = JSON.parse((await placementOf(stage, NAME)).metadata.annotations?.['mesh.proxima.io/moves'] ?? '{}') as { readonly epochs?: Readonly<Record<string, number>> };
     report.check(`what was replaced while ${hot.name} was cut off does not serve when it returns`, `${served(REFUGE)} answers from ${REFUGE}, ${served(hot.name)} from ${hot.name}, whose epoch is ${epochs?.[hot.name] ?? 0}`, served(REFUGE) > 0 && served(hot.name) === 0 && epochs?.[hot.name] === 1);
     await this.end();
-    await this.#kubectl(['delete', 'application', NAME, '--wait=false']);
+    await this.#story.kubectl(['delete', 'application', NAME, '--wait=false']);
   }
 
   async end(): Promise<void> {

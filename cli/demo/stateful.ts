@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { PORTS } from './mesh.ts';
 import { placementOf } from './narrator.ts';
 import { seconds, until } from './report.ts';
 import type { Story } from './story.ts';
@@ -35,9 +34,7 @@ export async function moveWithState(story: Story): Promise<void> {
   const client = stage.facts.clients[0];
   const front = stage.facts.sites.find((s) => s.name === FROM)?.gateway.uplink ?? '';
   if (client === undefined) throw new Error('no client host');
-  // Through the tenant's own URL: kubectl looks for what it applies where its server says, not where the object says.
-  const tenant = `--server=https://${stage.facts.global.address}:${PORTS.global}/tenants/acme`;
-  await stage.mesh.kubectl('global', [tenant, 'apply', '-f', COUNTER]);
+  await story.kubectl(['apply', '-f', COUNTER]);
   report.say(`kubectl apply -f docs/examples/counter.yaml: a VM that counts, kept at ${FROM}`);
   const counting = (site: string, ms: number): Promise<Answer> => until(`the counter answering from ${site}`, ms, async () => {
     const a = await ask(client.netns, front);
@@ -48,10 +45,10 @@ export async function moveWithState(story: Story): Promise<void> {
   while (before.served < 10) before = await ask(client.netns, front);
   report.say(`it has answered ${before.served} requests; its policy now asks for ${TO}`);
   const started = Date.now();
-  await stage.mesh.kubectl('global', [tenant, 'apply', '-f', '-'], readFileSync(COUNTER, 'utf8').replace(`names: [${FROM}]`, `names: [${TO}]`));
+  await story.kubectl(['apply', '-f', '-'], readFileSync(COUNTER, 'utf8').replace(`names: [${FROM}]`, `names: [${TO}]`));
   const after = await counting(TO, 90_000);
   const took = Date.now() - started;
   const move = await until('the move being recorded', 20_000, async () => (await placementOf(stage, 'counter')).status?.moves?.findLast((m) => m.phase === 'restored') ?? null, 500);
   report.check(`a VM with state moved from ${FROM} to ${TO} by snapshot and restore`, `counted ${before.served} before and ${after.served} after, down for ${seconds(move.downtimeMs ?? Number.NaN)} of ${seconds(took)}, ${((move.bytes ?? 0) / 2 ** 20).toFixed(1)} MiB over the relays`, after.served > before.served && move.downtimeMs !== undefined);
-  await stage.mesh.kubectl('global', [tenant, 'delete', '-f', COUNTER, '--wait=false']);
+  await story.kubectl(['delete', '-f', COUNTER, '--wait=false']);
 }

@@ -82,6 +82,12 @@ export class Story {
     return placementOf(this.stage, shortName(application));
   }
 
+  /** Of the tenant, in the global API. Through its own URL: kubectl looks for what it applies where its server says, not where the object says. */
+  kubectl(args: readonly string[], input?: string): Promise<string> {
+    const { mesh, facts } = this.stage;
+    return mesh.kubectl('global', [`--server=https://${facts.global.address}:${PORTS.global}/tenants/acme`, ...args], input);
+  }
+
   get hot(): SiteFacts {
     return this.#hot;
   }

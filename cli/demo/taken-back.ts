@@ -51,15 +51,10 @@ export class TakenBack {
     return this.#story.quiet.clients;
   }
 
-  #kubectl(args: readonly string[], input?: string): Promise<string> {
-    const { mesh, facts } = this.#story.stage;
-    return mesh.kubectl('global', [`--server=https://${facts.global.address}:${PORTS.global}/tenants/acme`, ...args], input);
-  }
-
   /** At its home, which is far from its clients, until its policy lets it go. */
   async start(): Promise<void> {
     const { report, stage } = this.#story;
-    await this.#kubectl(['apply', '-f', '-'], application(HOME));
+    await this.#story.kubectl(['apply', '-f', '-'], application(HOME));
     report.say(`kubectl apply: application ${NAME}, kept at ${HOME}, with clients in ${this.#client.region}; one move an hour is allowed`);
     this.#traffic.start([this.#client], { steering: `http://${stage.facts.global.address}:${PORTS.rest}`, applications: [KEY], rate: RATE });
   }
@@ -97,7 +92,7 @@ export class TakenBack {
     await this.#servedFrom(HOME, 60_000);
     const before = sitesOf(await this.#placed('having a placement', (p) => p.spec.sites.length > 0));
     const from = Date.now();
-    await this.#kubectl(['patch', 'application', NAME, '--type=merge', '-p', JSON.stringify({ spec: { policy: { sites: { required: { names: [HOME, to] } } } } })]);
+    await this.#story.kubectl(['patch', 'application', NAME, '--type=merge', '-p', JSON.stringify({ spec: { policy: { sites: { required: { names: [HOME, to] } } } } })]);
     const meanwhile = sitesOf(await this.#placed(`beginning to move to ${to}`, (p) => p.status?.moves?.some((m) => m.to === to && m.phase === 'starting') === true));
     const mend = await this.#slow();
     report.say(`${NAME} moves to ${to}; its line becomes slow before its first traffic: ${SLOW_US / 1000} ms each way`);
@@ -109,7 +104,7 @@ export class TakenBack {
       await mend();
     }
     await this.end();
-    await this.#kubectl(['delete', 'application', NAME, '--wait=false']);
+    await this.#story.kubectl(['delete', 'application', NAME, '--wait=false']);
   }
 
   async #tell(undone: Placement, before: string, meanwhile: string, took: number, from: number): Promise<void> {

@@ -1,6 +1,5 @@
 /** Several resource groups at once, all or none: one Allocation is placed whole, one that does not fit is refused whole, and what was placed goes whole. */
 import type { Allocation } from '../../api/kinds/mesh.ts';
-import { PORTS } from './mesh.ts';
 import { seconds, until } from './report.ts';
 import type { Story } from './story.ts';
 
@@ -26,8 +25,7 @@ interface Listed {
 export async function placeTogether(story: Story): Promise<() => Promise<void>> {
   const { stage, report } = story;
   const { mesh, facts } = stage;
-  const tenant = `--server=https://${facts.global.address}:${PORTS.global}/tenants/acme`;
-  const apply = (items: readonly object[]): Promise<string> => mesh.kubectl('global', [tenant, 'apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+  const apply = (items: readonly object[]): Promise<string> => story.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
   const list = async (where: string, path: string, name: string): Promise<Listed['items']> => (JSON.parse(await mesh.kubectl(where, ['get', '--raw', path])) as Listed).items.filter((o) => o.metadata.name.startsWith(`${name}-`));
   const ours = '/apis/mesh.proxima.io/v1/tenants/acme/namespaces/default';
   const podsOf = async (name: string): Promise<Listed['items']> => (await Promise.all(facts.regions.map((r) => list(r.name, '/api/v1/tenants/acme/pods', name)))).flat();
@@ -47,7 +45,7 @@ export async function placeTogether(story: Story): Promise<() => Promise<void>> 
   const hall = await ended('hall', 'Failed');
   const leftover = await made('hall');
   report.check('an Allocation that does not fit is refused whole', `${hall.status?.message ?? ''}; ${leftover.length === 0 ? 'nothing of it was made' : leftover.join(', ')}`, leftover.length === 0 && /mCPU free, one instance needs 64000/.test(hall.status?.message ?? ''));
-  await mesh.kubectl('global', [tenant, 'delete', 'allocation', 'stall', 'hall', '--wait=false']);
+  await story.kubectl(['delete', 'allocation', 'stall', 'hall', '--wait=false']);
   return async () => {
     await until('nothing of the allocations being left', 60_000, async () => ((await made('stall')).length === 0 ? true : null));
     report.check('an Allocation that is deleted goes whole', 'no application, placement or pod of it is left', true);
