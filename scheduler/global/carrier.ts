@@ -158,6 +158,8 @@ export class Carrier {
     const app = applications.get(key);
     if (app === undefined) {
       const placement = placements.get(key);
+      // its Placement may have come by another watch, before it: nothing is taken away from who is there
+      if (placement !== undefined && (await records.hasApplication(placement))) return load.now + RETRY_MS;
       if (placement !== undefined) await removeApplication(placement, load.around(key), records);
       if (placements.has(key)) return load.now + RETRY_MS;
       this.#forget(key);

@@ -177,6 +177,17 @@ export class Records {
     await this.applicationStatus(app, { phase, message });
   }
 
+  /** Does the global API itself have the application of a Placement, whatever is known of it here? One that is on its way out does not count. */
+  async hasApplication(placement: Placement): Promise<boolean> {
+    const { name, namespace = 'default', tenant = 'system' } = placement.metadata;
+    try {
+      return (await this.#client.get<Application>(Resources.Application, { tenant, namespace }, name)).metadata.deletionTimestamp === undefined;
+    } catch (error) {
+      if (isMeshError(error, 'not-found')) return false;
+      throw error;
+    }
+  }
+
   async forget(placement: Placement): Promise<void> {
     const { name, namespace = 'default', tenant = 'system' } = placement.metadata;
     await this.#delete(keyOf(placement), Resources.Placement, { tenant, namespace }, name);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Deployment, Pod } from '../../api/kinds/core.ts';
 import type { Placement } from '../../api/kinds/mesh.ts';
-import type { ResourceId } from '../../api/client.ts';
+import type { Client, ResourceId } from '../../api/client.ts';
 import { Resources } from '../../api/resources.ts';
 import { silentLogger } from '../../base/log.ts';
 import { FENCE_ANNOTATION } from '../../scheduler/global/fence.ts';
@@ -123,9 +123,9 @@ class Three {
   readonly mesh = new MemoryMesh({ regions: 4, sites: 24, clientRegions: 12, applications: 24, seed: 11, now: NOW, policyOf: () => ({ instances: { min: 1, max: 6 }, unreachable: { action: 'duplicate', afterSeconds: 0 } }) });
   readonly all = new Map<string, { readonly scheduler: GlobalScheduler; readonly regions: readonly Region[]; isPaused: boolean }>();
 
-  join(name: string, through: (client: LightClient) => LightClient = (c) => c): void {
+  join(name: string, through: (client: LightClient) => LightClient = (c) => c, client: Client = this.mesh.global): void {
     const regions = this.mesh.regions.map((c, i) => new Region(`r${i}`, through(c)));
-    const scheduler = new GlobalScheduler({ client: this.mesh.global, regions, log: silentLogger, clock: { now: () => this.mesh.now, sleep: async () => undefined } }, { identity: name, clientRegions: this.mesh.clientRegions, planning: { stopwatch: () => 0 }, mover: { stepMs: 500, drainMs: 1_000 } });
+    const scheduler = new GlobalScheduler({ client, regions, log: silentLogger, clock: { now: () => this.mesh.now, sleep: async () => undefined } }, { identity: name, clientRegions: this.mesh.clientRegions, planning: { stopwatch: () => 0 }, mover: { stepMs: 500, drainMs: 1_000 } });
     this.mesh.listeners.add(scheduler.telemetry);
     this.all.set(name, { scheduler, regions, isPaused: false });
   }
@@ -206,6 +206,31 @@ it('gives the last room of a site to one of two that took it at the same moment,
   for (const [site, used] of usedAt) assert.ok(used <= 4_000, `${site}: ${used} mCPU`);
   const runs = (await s.deployments()).map((d) => `${d.metadata.labels?.['mesh.proxima.io/application'] ?? ''} ${d.metadata.labels?.['mesh.proxima.io/site'] ?? ''} ${d.spec.replicas ?? 0}`).sort();
   assert.deepEqual(runs, placed, 'who lost the room does not run there');
+});
+
+it('takes nothing away from an application whose Placement it heard of first', async (t) => {
+  const s = new Three();
+  await s.mesh.start();
+  t.after(() => s.mesh.stop());
+  const c = s.mesh.global;
+  let isBehind = false;
+  const behind: Client = {
+    get: (r, p, n) => c.get(r, p, n), watch: (r, o, signal) => c.watch(r, o, signal), create: (r, o, w) => c.create(r, o, w), update: (r, o, w) => c.update(r, o, w), updateStatus: (r, o, w) => c.updateStatus(r, o, w), patch: (r, p, n, b, o) => c.patch(r, p, n, b, o), delete: (r, p, n, o) => c.delete(r, p, n, o),
+    list: async (r, o) => {
+      const { items, ...rest } = await c.list<never>(r, o);
+      return { ...rest, items: isBehind && r === Resources.Application ? items.slice(3) : items };
+    },
+  };
+  s.join('a', (x) => x, behind);
+  await s.ms(20_000);
+  const runs = async (): Promise<readonly string[]> => (await s.deployments()).map((d) => `${d.metadata.name} ${d.metadata.uid ?? ''}`).sort();
+  const before = await runs();
+  isBehind = true;
+  await s.ms(3_000);
+  isBehind = false;
+  await s.ms(3_000);
+  assert.ok(before.length >= 24);
+  assert.deepEqual(before.filter((d) => d.length > 0), (await runs()).filter((d) => before.includes(d)), 'every deployment of before is there, and the same');
 });
 
 for (const [what, resource] of [['a Placement', Resources.Placement], ['a Deployment', Resources.Deployment]] as const) {
