@@ -1,8 +1,8 @@
 /**
  * Does the placement follow the day without flapping? Seven days of 40 cities (measured round trips, hourly demand), every policy over the same
  * requests: goal attainment, latency, cost and moves per application and day, side by side. Figures, not times: the load of the machine does not
- * matter. The same as `proxima simulate bench/flapping.yaml`, plus what is said of it, plus ours with the default weights: two of the four
- * applications say that money counts less for them, which is what is paid for being in time more often.
+ * matter. The same as `proxima simulate bench/flapping.yaml`, plus what is said of it, plus ours with the default weights: three of the four
+ * applications say that money counts less for them, which buys latency; goals come before money with either.
  *
  *   node24 bench/flapping.ts [--policies ours,nearest-site] [--out DIR] [--json]
  */
