@@ -4,17 +4,20 @@
  * nearest-site greedy. Goal, for each family: at most 1 % above the optimum at the median and 3 % at worst. Two sets: `tuned`, which the search
  * was made on, and `held out`, other seeds, hours, windows and problems of the same families. Needs ../shared/data.
  *
- *   sudo ./proxima bench optimum [--tuned | --held-out] [--seconds 60] [--family gap] [--name 'seed 1']
+ * `--seeds 30-45` measures others of the first two families: seeds of aws-rtt, hours of dev-40 (0 to 167).
+ *
+ *   sudo ./proxima bench optimum [--tuned | --held-out | --seeds 30-45] [--seconds 60] [--family gap] [--name 'seed 1']
  */
 import { plan } from '../scheduler/global/planner.ts';
-import { hasData, heldOut, instances } from './exact/instances.ts';
+import { fresh, hasData, heldOut, instances } from './exact/instances.ts';
 import { compare, type Compared, median } from './exact/compare.ts';
 
 const option = (name: string): string | null => process.argv[process.argv.indexOf(name) + 1] ?? null;
 const seconds = process.argv.includes('--seconds') ? Number(option('--seconds')) : 60;
 const only = process.argv.includes('--name') ? option('--name') : null;
 const family = process.argv.includes('--family') ? option('--family') : null;
-const sets = process.argv.includes('--held-out') ? (['held out'] as const) : process.argv.includes('--tuned') ? (['tuned'] as const) : (['tuned', 'held out'] as const);
+const [first, last] = process.argv.includes('--seeds') ? (option('--seeds') ?? '').split('-').map(Number) : [];
+const sets = first !== undefined ? (['fresh'] as const) : process.argv.includes('--held-out') ? (['held out'] as const) : process.argv.includes('--tuned') ? (['tuned'] as const) : (['tuned', 'held out'] as const);
 const MEDIAN = 0.01;
 const WORST = 0.03;
 
@@ -43,7 +46,7 @@ if (!hasData()) {
 } else {
   const rows: Row[] = [];
   for (const set of sets) {
-    for (const instance of set === 'tuned' ? instances() : heldOut()) {
+    for (const instance of set === 'fresh' ? fresh(family, first ?? 0, last ?? first ?? 0) : set === 'tuned' ? instances() : heldOut()) {
       if ((family !== null && instance.family !== family) || (only !== null && !instance.name.includes(only))) continue;
       for (let i = 0; i < 2; i++) plan(instance.model, new Map(), 0); // compiled before it is timed
       const row = { set, ...compare(instance, seconds) };

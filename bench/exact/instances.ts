@@ -160,3 +160,10 @@ export function heldOut(): Instance[] {
     ...['gap1', 'gap2', 'gap3', 'gap4', 'gap5', 'gap6'].flatMap((file) => [gap(file, 2), gap(file, 4), gap(file, 5)]),
   ];
 }
+
+/** Named by who measures: seeds (of dev-40, hours) that nobody has looked at. Applications and load change with the number as in the set held out. */
+export function fresh(family: string | null, from: number, to: number): Instance[] {
+  const numbers = Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  const make = [...(family === null || family === 'aws-rtt' ? [awsRtt] : []), ...(family === null || family === 'dev-40' ? [dev40] : [])];
+  return make.flatMap((of) => numbers.map((n) => of(n, (of === awsRtt ? 6 : 5) + (n % 4), 0.6 + 0.05 * (n % 4))));
+}

@@ -21,7 +21,9 @@ const GAIN = 1e-6;
 const budget = (alone: number, applications: number): number => Math.max(0.02 * alone, (applications > FEW ? 6e6 : 1e7) - 10 * alone, 1e5);
 /** So few applications are fought about longer, and their other orders have work of their own. */
 const FEW = 100;
-const ORDERS = 1e7;
+const ORDERS = 1.5e7;
+/** What was found is made better once more with filled instances, for so much work at most. */
+const FILLED = 1e7;
 
 export interface JointSetting {
   readonly decider: Decider;
@@ -61,12 +63,45 @@ export class Joint {
     this.#until = this.work + mayDo;
     tight = this.#pushAll(tight);
     if (!this.#isNew) return;
+    if (this.#s.search.isPacking) this.ledger.attempt(() => this.#whole(mayDo));
+    else {
+      this.#orders(tight);
+      this.#finish(mayDo / 4);
+    }
+  }
+
+  /**
+   * A set of sites costs some ten times as much to work out when instances are filled: so others are looked for without that, and only what is found is filled.
+   * Returns whether it is better than what was.
+   */
+  #whole(mayDo: number): boolean {
+    const { search } = this.#s;
+    const before = this.#total();
+    search.isPacking = false;
+    for (const e of this.ledger.entries) this.place(e);
+    this.#until = this.work + mayDo;
+    this.#pushAll(this.#tight());
+    this.#orders(this.#tight());
+    search.isPacking = true;
+    for (const e of this.ledger.entries) this.place(e);
+    this.#finish(FILLED);
+    return this.#total() < before - GAIN;
+  }
+
+  #orders(tight: readonly Entry[]): void {
     assign(this, tight);
     if (this.ledger.entries.length <= FEW) this.#until = this.work + ORDERS;
     reorder(this, this.#tight());
-    this.#until = this.work + mayDo / 4;
+  }
+
+  #finish(mayDo: number): void {
+    this.#until = this.work + mayDo;
     this.#settle(this.#tight(), false);
     this.#pushAll(this.#tight());
+  }
+
+  #total(): number {
+    return this.ledger.entries.reduce((sum, e) => sum + e.choice.score, 0);
   }
 
   #pushAll(tight: Entry[]): Entry[] {
@@ -190,7 +225,7 @@ export class Joint {
     return isChanged;
   }
 
-  /** Puts an entry where it would like to be most, or at one site where it would, and others out of its way. Returns by how much the total changes; gives up above `limit`. */
+  /** Puts an entry where it would like to be most, or at one site where it would, and others out of its way. Returns by how much the total changes; Infinity = no gain, or given up above `limit`: that must be undone. */
   takeIdeal(e: Entry, limit: number, site: number | null): number {
     const before = e.choice.score;
     this.ledger.remove(e);
@@ -201,7 +236,35 @@ export class Joint {
     for (const c of ideal.open) {
       const s = e.small.sites[c] as number;
       if (this.ledger.excess(s) > 0) change += makeRoom(this, s, e, limit - change);
-      if (change > limit) return change;
+      if (change > limit) return Number.POSITIVE_INFINITY; // the site may still be over-asked
+    }
+    return change;
+  }
+
+  /** Puts an entry elsewhere than at one of its sites, and lets others have the room: what several of them gain may be more than it loses. Returns by how much the total changes. */
+  giveUp(e: Entry, site: number): number {
+    const before = e.choice.score;
+    this.ledger.remove(e);
+    const { capacity } = this.ledger;
+    const K = capacity.width;
+    const used = this.ledger.used.slice();
+    for (let at = site * K; at < (site + 1) * K; at++) used[at] = capacity.total[at] as number;
+    const choice = this.#s.decider.solve(e, { used, sitesOf: this.ledger.sitesOf });
+    this.ledger.put(e, choice);
+    return choice.broken > 0 ? Number.POSITIVE_INFINITY : choice.score - before + this.#follow(e);
+  }
+
+  /** Those for whom there is room now that was not before take it. `first` waits for a round. Returns by how much the total changes. */
+  #follow(first: Entry): number {
+    let change = 0;
+    for (let round = 0; round < 2; round++) {
+      for (const e of this.ledger.entries) {
+        if ((e === first && round === 0) || !this.#gotRoom(e)) continue;
+        const { choice: before, small } = e;
+        const after = this.place(e);
+        if (after.score > before.score + GAIN && before.open.length > 0 && e.small === small && e.apart.length === 0) this.ledger.put(e, before);
+        else change += after.score - before.score;
+      }
     }
     return change;
   }

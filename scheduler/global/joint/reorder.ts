@@ -14,6 +14,9 @@ const PATIENCE = 60;
 const AT_LEAST = 600;
 /** How much worse than the best the first tries may be, as a share of what one application costs. */
 const SLACK = 0.3;
+/** Share of the tries in which somebody gives up a site that others wish for, where applications are so few that all of them can be asked. */
+const CLEARED = 0.2;
+const FEW = 100;
 
 interface Kept {
   readonly choice: Choice;
@@ -38,7 +41,10 @@ export function reorder(joint: Joint, tight: readonly Entry[]): void {
     const before = new Map<Entry, Kept>();
     let change = 0;
     const stays = ledger.attempt(() => {
-      change = next() < 0.85 ? joint.takeIdeal(seed, slack - above, next() < 0.3 ? null : pick(wishes)) : comeBack(joint, neighbours(joint, seed, pick), next);
+      const kind = next();
+      if (kind < CLEARED && ledger.entries.length <= FEW) change = clear(joint, pick(wishes), pick);
+      else if (kind < 0.85) change = joint.takeIdeal(seed, Math.max(0, slack - above), next() < 0.3 ? null : pick(wishes));
+      else change = comeBack(joint, neighbours(joint, seed, pick), next);
       return change <= -GAIN || (above + change <= slack && change > GAIN);
     }, (e, kept) => before.has(e) || before.set(e, kept));
     if (!stays) continue;
@@ -55,6 +61,12 @@ export function reorder(joint: Joint, tight: readonly Entry[]): void {
     e.small = small;
     ledger.put(e, choice);
   }
+}
+
+/** Somebody gives up a site. */
+function clear(joint: Joint, site: number, pick: <T>(list: readonly T[]) => T): number {
+  const there = [...(joint.ledger.at[site] ?? [])];
+  return there.length === 0 ? 0 : joint.giveUp(pick(there), site);
 }
 
 /** All of them leave, and come back one after the other: in any order, or the large ones first. Returns by how much the total changes. */
