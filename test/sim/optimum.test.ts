@@ -38,7 +38,7 @@ if (!hasData()) {
   it('places one application that has the sites for itself within a fifth of a percent of its optimum: instances are filled', () => {
     for (const i of [...all, ...heldOut()].filter((x) => x.name === 'seed 11, 6 applications' || x.name === 'hour 106, 8 applications')) {
       for (const a of i.model.applications) {
-        const c = compare({ ...i, model: { ...i.model, applications: [a] } }, 5);
+        const c = compare({ ...i, model: { ...i.model, applications: [a] } }, 20);
         assert.ok(c.gap < 0.002, `${i.name} ${a.key}: ${c.ours}, bound ${c.optimum}`);
       }
     }
