@@ -36,6 +36,8 @@ export interface TelemetryOptions {
 
 const TRAFFIC_MS = 1000;
 const CAPACITY_MS = 5000;
+/** Between two rounds of probes. */
+const LEAST_PAUSE_MS = 50;
 
 function checkBroker(_host: string, certificate: PeerCertificate): Error | undefined {
   try {
@@ -99,9 +101,11 @@ export class Telemetry implements Service {
   async #probes(): Promise<number> {
     const { latency, site, clock, probePeriodMs } = this.#o;
     if (latency.isEmpty) return 60_000;
+    const began = clock.now();
     const rows = await latency.round();
     await this.#publish(topics.probes(site), [{ site, at: clock.now(), rows }]);
-    return probePeriodMs;
+    // a round that waits for who does not answer must not make the next one late: two lost in a row are what a loss is known by
+    return Math.min(probePeriodMs, Math.max(LEAST_PAUSE_MS, probePeriodMs - (clock.now() - began)));
   }
 
   async #capacity(): Promise<number> {

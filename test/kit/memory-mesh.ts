@@ -192,7 +192,7 @@ export class MemoryMesh {
     if (s.report !== null && s.report.at <= this.now) {
       const { takenAt } = s.report;
       s.report = null;
-      s.nextProbeAt = this.now + PROBE_MS;
+      s.nextProbeAt = takenAt + PROBE_MS;
       if (!s.isMute) {
         const rows = [
           ...s.near.map((c) => ({ to: this.clientRegions[c]?.name as string, kind: 'client-region' as const, rttMs: this.rtt(s.location, this.clientRegions[c]?.location as SimSite['location']), loss: 0 })),
