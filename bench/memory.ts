@@ -5,7 +5,7 @@
  *   sudo ./proxima bench memory [--seconds N] [--check]     (needs root: it runs in a network namespace of its own)
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createHttpClient } from '../api/http-client.ts';
 import { loadKubeconfig } from '../api/kubeconfig.ts';
@@ -64,6 +64,13 @@ async function startAll(dir: string, daemons: Daemons): Promise<void> {
   });
 }
 
+/** A data plane outlives its agent on purpose; this one's namespace ends with the benchmark. */
+function forgetPrograms(node: string): void {
+  const pinned = join('/sys/fs/bpf/proxima', node);
+  rmSync(join(pinned, String(statSync('/proc/self/ns/net').ino)), { recursive: true, force: true });
+  if (existsSync(pinned) && readdirSync(pinned).length === 0) rmdirSync(pinned);
+}
+
 async function main(argv: readonly string[]): Promise<void> {
   const seconds = argv.includes('--seconds') ? Number(argv[argv.indexOf('--seconds') + 1]) : 20;
   const ip = (...args: readonly string[]): unknown => execFileSync('ip', args);
@@ -83,6 +90,7 @@ async function main(argv: readonly string[]): Promise<void> {
     } finally {
       await daemons.stop();
       await removeNode(join(inside, 'n'), 'n1');
+      forgetPrograms('n1');
     }
   };
   try {
