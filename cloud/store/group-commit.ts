@@ -72,8 +72,9 @@ export class GroupCommit {
   #take(): readonly Write[] {
     const group = this.#waiting.splice(0, groupSize(this.#waiting.length, this.#onTheWay, Math.min(...this.#commits), this.#writeMs));
     this.#onTheWay += group.length;
-    const { active } = performance.eventLoopUtilization(this.#loop);
-    this.#loop = performance.eventLoopUtilization();
+    const loop = performance.eventLoopUtilization();
+    const { active } = performance.eventLoopUtilization(loop, this.#loop);
+    this.#loop = loop;
     this.#writeMs += NEWEST * (active / group.length - this.#writeMs);
     return group;
   }

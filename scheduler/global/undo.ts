@@ -39,6 +39,7 @@ export interface UndoOptions {
   readonly failed?: number;
 }
 
+const connectionsOf = (measured: readonly Measured[]): number => measured.reduce((n, m) => n + m.connections, 0);
 const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
 
 /**
@@ -47,7 +48,7 @@ const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : value.t
  */
 export function judgeTrial(site: string, trial: Trial, measured: readonly Measured[], options: UndoOptions = {}): string | null {
   const { samples = 20, ratio = 1.25, marginMs = 5, failed = 0.1 } = options;
-  if (trial.since === null || measured.reduce((n, m) => n + m.connections, 0) < samples) return null;
+  if (trial.since === null || connectionsOf(measured) < samples) return null;
   const why = slower(trial, measured, { samples, ratio, marginMs }) ?? failing(measured, failed);
   return why === null ? null : `a move to ${site} was undone: ${why}`;
 }
@@ -69,9 +70,8 @@ function slower(trial: Trial, measured: readonly Measured[], { samples, ratio, m
 
 function failing(measured: readonly Measured[], tolerated: number): string | null {
   const counted = measured.filter((m) => m.failed !== null);
-  const failures = counted.reduce((n, m) => n + m.connections * (m.failed ?? 0), 0) / Math.max(1, counted.reduce((n, m) => n + m.connections, 0));
-  const all = measured.reduce((n, m) => n + m.connections, 0);
-  return failures > tolerated ? `${(failures * 100).toFixed(0)} % of ${Math.round(all)} connections failed there` : null;
+  const failures = counted.reduce((n, m) => n + m.connections * (m.failed ?? 0), 0) / Math.max(1, connectionsOf(counted));
+  return failures > tolerated ? `${(failures * 100).toFixed(0)} % of ${Math.round(connectionsOf(measured))} connections failed there` : null;
 }
 
 /**

@@ -26,7 +26,7 @@ else it(TITLE, async (t) => {
   const late = [/^POST .*\/deployments$/, /^POST .*\/endpoints$/, /^DELETE .*\/deployments\/taken-west-1$/] as const;
   const isLate = (what: string, body: string): boolean => (stopper !== '' && late[0].test(what) && body.includes(stopper)) || (isClosed && ((late[0].test(what) && body.includes('"made-west-1"')) || (late[1].test(what) && body.includes('"front-default-shown-west-1"')) || late[2].test(what)));
   const gate = await writeGate(t, l.server, isLate);
-  const first = await l.start(1, gate.access);
+  const first = await l.start(1, { west: gate.access });
   await first.client.create(Resources.Tenant, { apiVersion: 'v1', kind: 'Tenant', metadata: { name: 'acme' } });
   await first.client.create(Resources.Vpc, { apiVersion: 'mizar.com/v1', kind: 'Vpc', metadata: { name: 'main', tenant: 'acme' }, spec: { cidr: '10.20.0.0/16' } } as never);
   await first.client.create(Resources.Application, app('taken', 8001));

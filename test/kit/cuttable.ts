@@ -7,17 +7,14 @@ import type { CaseContext } from './suite.ts';
 
 export interface CuttableWay {
   readonly port: number;
-  /** New connections are taken and hear nothing; open ones stall, or with `reset` end at once. */
-  cut(how?: 'stall' | 'reset'): void;
+  /** New connections are taken and hear nothing; open ones stall. */
+  cut(): void;
   heal(): void;
-  /** Connections made since the start. */
-  readonly count: number;
 }
 
 export async function cuttableWay(t: Pick<CaseContext, 'after'>, to: { readonly host: string; readonly port: number }): Promise<CuttableWay> {
   const open = new Set<Socket>();
   let isCut = false;
-  let count = 0;
   let waiting: Socket[] = [];
   const keep = (s: Socket): Socket => {
     open.add(s);
@@ -34,7 +31,6 @@ export async function cuttableWay(t: Pick<CaseContext, 'after'>, to: { readonly 
     near.resume();
   };
   const server = createServer({ pauseOnConnect: true }, (near) => {
-    count += 1;
     keep(near);
     if (isCut) waiting.push(near);
     else join(near);
@@ -46,15 +42,9 @@ export async function cuttableWay(t: Pick<CaseContext, 'after'>, to: { readonly 
   });
   return {
     port: (server.address() as AddressInfo).port,
-    get count() {
-      return count;
-    },
-    cut(how = 'stall') {
+    cut() {
       isCut = true;
-      for (const s of open) {
-        if (how === 'reset') s.destroy();
-        else s.pause();
-      }
+      for (const s of open) s.pause();
     },
     heal() {
       isCut = false;

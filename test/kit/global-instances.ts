@@ -37,21 +37,19 @@ export interface Instance {
 }
 
 export interface StartOptions {
+  /** How it reaches the region, when not directly. */
   readonly west?: Access;
   /** `http://host:port` instead of etcd's own. */
   readonly etcd?: string;
   /** Its log is kept, from this level on. */
   readonly log?: 'info' | 'warn';
-  /** Over the configuration. */
-  readonly config?: object;
 }
 
 export interface Instances {
   readonly server: TestApiServer;
   /** Of the region's API, as operator. */
   readonly region: Client;
-  /** How the process reaches the region, when not directly; or more. */
-  start(n: number, ways?: Access | StartOptions): Promise<Instance>;
+  start(n: number, options?: StartOptions): Promise<Instance>;
   /** `http://host:port` */
   readonly etcd: string;
   /** Of any address of the lab, as operator. */
@@ -106,12 +104,11 @@ export async function globalInstances(t: CaseContext): Promise<Instances> {
   const scrape = async (url: string): Promise<string> => (await request(`${url}/metrics`, { dispatcher: agent })).body.text();
   const direct = server.access('global', ['system:masters']);
 
-  async function start(n: number, ways: Access | StartOptions = {}): Promise<Instance> {
-    const { west = direct, etcd: through = etcd?.url, log, config: over }: StartOptions = 'server' in ways ? { west: ways } : ways;
+  async function start(n: number, { west = direct, etcd: through = etcd?.url, log }: StartOptions = {}): Promise<Instance> {
     await writeKubeconfig(join(dir, `west-${n}.kubeconfig`), west);
     const config = {
       identity: `global-${n}`, dataDir: join(dir, `data-${n}`), store: { kind: 'etcd', endpoints: [through] }, api: { port: 0, ...files }, rest: { port: 0 },
-      regions: [{ name: 'west', kubeconfig: join(dir, `west-${n}.kubeconfig`) }], clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }], intervalMs: 200, startGraceMs: 500, shards: SHARDS, leaseMs: 3_000, logLevel: log ?? 'error', ...over,
+      regions: [{ name: 'west', kubeconfig: join(dir, `west-${n}.kubeconfig`) }], clientRegions: [{ name: 'metro', cidrs: ['198.51.100.0/24'] }], intervalMs: 200, startGraceMs: 500, shards: SHARDS, leaseMs: 3_000, logLevel: log ?? 'error',
     };
     const { child, url, kill, logged } = await spawnGlobal(t, config, log !== undefined);
     await writeKubeconfig(join(dir, `${n}.kubeconfig`), { server: url, ca: authority.ca, credential: { kind: 'certificate', ...master } });
